@@ -1,0 +1,417 @@
+//! The searchable form of one tenant's documents, kept in memory and up to date with every
+//! commit: vectors, postings, metadata. It is derived from the stored rows and can be rebuilt.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::filter::Filter;
+use super::fusion::fuse;
+use super::postings::{Postings, Statistics, ceiling};
+use super::terms::Terms;
+use crate::error::{Code, Error, Result};
+use crate::vector::{Arena, Embedding, Metric, TopK};
+
+/// Words of a title that count towards each of its document's chunks.
+const TITLE_WORDS: usize = 64;
+/// Tombstones below this number are never worth a compaction.
+const COMPACT_MIN: usize = 64;
+
+/// A document as it enters a [`Corpus`].
+#[derive(Clone, Debug)]
+pub struct DocumentEntry {
+    /// The document's id.
+    pub id: Uuid,
+    /// Its title; the first 64 words are indexed with every chunk.
+    pub title: String,
+    /// What filters are compared with.
+    pub metadata: Arc<Value>,
+    /// Its chunks, in order.
+    pub chunks: Vec<ChunkEntry>,
+}
+
+/// A chunk as it enters a [`Corpus`].
+#[derive(Clone, Debug)]
+pub struct ChunkEntry {
+    /// The chunk's id.
+    pub id: Uuid,
+    /// Its number within the document, from 0.
+    pub no: i32,
+    /// [`Terms::of`] its text, without the title.
+    pub terms: Terms,
+    /// Its vector; all of a corpus have the same length.
+    pub embedding: Embedding,
+}
+
+/// One tenant's documents, searchable.
+#[derive(Default)]
+pub struct Corpus {
+    /// Absent while there is no chunk. Its rows are the slots below.
+    arena: Option<Arena>,
+    postings: Postings,
+    slots: Vec<Slot>,
+    documents: HashMap<Uuid, Held>,
+}
+
+struct Slot {
+    document: Uuid,
+    chunk: Uuid,
+    no: i32,
+}
+
+struct Held {
+    metadata: Arc<Value>,
+    slots: Range<usize>,
+}
+
+impl Corpus {
+    /// Without documents.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a document, in place of any former version of it.
+    ///
+    /// # Errors
+    /// [`Code::DataException`] when an embedding's length is not that of the others; nothing has
+    /// changed then.
+    pub fn upsert(&mut self, document: DocumentEntry) -> Result<()> {
+        let others = self.len() > self.documents.get(&document.id).map_or(0, |held| held.slots.len());
+        let mut expected = self.dimensions().filter(|_| others);
+        for chunk in &document.chunks {
+            let dimensions = chunk.embedding.dimensions();
+            let expected = *expected.get_or_insert(dimensions);
+            if expected != dimensions {
+                let message = format!("expected {expected} dimensions, not {dimensions}");
+                return Err(Error::new(Code::DataException, message));
+            }
+        }
+        self.remove(document.id);
+        let title = Terms::of_first(&document.title, TITLE_WORDS);
+        let first = self.slots.len();
+        for chunk in document.chunks {
+            let arena = self
+                .arena
+                .get_or_insert_with(|| Arena::new(chunk.embedding.dimensions()));
+            arena.push(&chunk.embedding)?;
+            self.postings.push(&chunk.terms, &title);
+            self.slots.push(Slot {
+                document: document.id,
+                chunk: chunk.id,
+                no: chunk.no,
+            });
+        }
+        let slots = first..self.slots.len();
+        self.documents.insert(
+            document.id,
+            Held {
+                metadata: document.metadata,
+                slots,
+            },
+        );
+        Ok(())
+    }
+
+    /// Removes a document; false if it was not there.
+    pub fn remove(&mut self, document: Uuid) -> bool {
+        let Some(held) = self.documents.remove(&document) else {
+            return false;
+        };
+        if let Some(arena) = &mut self.arena {
+            for slot in held.slots {
+                arena.remove(slot);
+                self.postings.remove(slot);
+            }
+            // A third of the slots: each removal then pays for copying at most two others.
+            let dead = arena.rows() - arena.live();
+            if arena.live() == 0 || (dead >= COMPACT_MIN && dead * 3 > arena.rows()) {
+                self.compact();
+            }
+        }
+        true
+    }
+
+    fn compact(&mut self) {
+        let Some(arena) = &mut self.arena else { return };
+        let moved = arena.compact();
+        if arena.live() == 0 {
+            // The next document may come from another embedder, with another length.
+            self.arena = None;
+        }
+        self.postings.compact(&moved);
+        let mut kept = moved.iter().map(Option::is_some);
+        self.slots.retain(|_| kept.next().unwrap_or(false));
+        for held in self.documents.values_mut() {
+            let length = held.slots.len();
+            let start = moved.get(held.slots.start).copied().flatten().unwrap_or(0);
+            held.slots = start..start + length;
+        }
+    }
+
+    /// How many chunks it holds.
+    pub fn len(&self) -> usize {
+        self.arena.as_ref().map_or(0, Arena::live)
+    }
+
+    /// Whether it holds no chunk.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many documents it holds.
+    pub fn documents(&self) -> usize {
+        self.documents.len()
+    }
+
+    /// The length of its embeddings, once it has one.
+    pub fn dimensions(&self) -> Option<usize> {
+        self.arena.as_ref().map(Arena::dimensions)
+    }
+
+    fn slots_of<'a>(&'a self, documents: impl Iterator<Item = &'a Uuid>) -> Vec<usize> {
+        documents
+            .filter_map(|id| self.documents.get(id))
+            .flat_map(|held| held.slots.clone())
+            .collect()
+    }
+}
+
+/// What a search is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Keywords and vector, fused. The default.
+    Hybrid,
+    /// By the cosine of the embeddings only.
+    Vector,
+    /// By BM25 only: chunks that hold no term of the query are not results.
+    Keyword,
+}
+
+impl std::str::FromStr for Mode {
+    type Err = Error;
+
+    /// # Errors
+    /// [`Code::InvalidParameterValue`] naming the allowed values.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "hybrid" => Ok(Mode::Hybrid),
+            "vector" => Ok(Mode::Vector),
+            "keyword" => Ok(Mode::Keyword),
+            _ => Err(Error::new(
+                Code::InvalidParameterValue,
+                "mode must be 'hybrid', 'vector' or 'keyword'",
+            )),
+        }
+    }
+}
+
+/// A search over documents.
+pub struct SearchQuery<'a> {
+    /// The words to look for.
+    pub text: &'a str,
+    /// Their embedding; without one a hybrid search goes by keywords alone.
+    pub embedding: Option<&'a Embedding>,
+    /// Most results; none gives none.
+    pub k: usize,
+    /// What to rank by.
+    pub mode: Mode,
+    /// Which documents to rank; all without one.
+    pub filter: Option<&'a Filter>,
+}
+
+/// A chunk that a search found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// Its document.
+    pub document: Uuid,
+    /// The chunk.
+    pub chunk: Uuid,
+    /// Its number within the document.
+    pub chunk_no: i32,
+    /// How well it fits, larger is better: hybrid at most 1; vector the cosine; keyword the BM25.
+    pub score: f64,
+    /// Its place among the results, from 1.
+    pub rank: i32,
+}
+
+/// A chunk near a vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Neighbour {
+    /// Its document.
+    pub document: Uuid,
+    /// The chunk.
+    pub chunk: Uuid,
+    /// Its number within the document.
+    pub chunk_no: i32,
+    /// How far; NaN for an all-zero vector by cosine.
+    pub distance: f64,
+}
+
+/// What one transaction sees: the committed corpus, without what it has changed, and its own
+/// changes on top. A search gives what it would give on a corpus built of just these documents.
+#[derive(Clone, Copy)]
+pub struct Layers<'a> {
+    /// What is committed.
+    pub base: &'a Corpus,
+    /// The transaction's own documents; they hide those of `base` with the same id.
+    pub overlay: Option<&'a Corpus>,
+    /// Documents of `base` that the transaction has deleted or changed.
+    pub hidden: &'a HashSet<Uuid>,
+}
+
+/// One corpus of the layers, and which of its slots may be ranked.
+struct View<'a> {
+    corpus: &'a Corpus,
+    arena: &'a Arena,
+    /// Live slots that the transaction does not see.
+    hidden: Vec<usize>,
+    /// Per slot; absent when every live slot may.
+    allowed: Option<Vec<bool>>,
+}
+
+impl View<'_> {
+    #[inline]
+    fn allows(&self, slot: usize) -> bool {
+        self.allowed.as_ref().is_none_or(|allowed| allowed[slot])
+    }
+}
+
+/// Equal scores are ordered by document, then by chunk, so that the order survives a restart.
+type Tie = (Uuid, i32, usize, usize);
+
+impl<'a> Layers<'a> {
+    fn views(&self, filter: Option<&Filter>) -> Vec<View<'a>> {
+        let hidden = match self.overlay {
+            Some(overlay) => {
+                let changed = overlay.documents.keys().filter(|id| !self.hidden.contains(*id));
+                self.base.slots_of(self.hidden.iter().chain(changed))
+            }
+            None => self.base.slots_of(self.hidden.iter()),
+        };
+        let layers = [(Some(self.base), hidden), (self.overlay, Vec::new())];
+        let views = layers.into_iter().filter_map(|(corpus, hidden)| {
+            let corpus = corpus?;
+            let allowed = (filter.is_some() || !hidden.is_empty()).then(|| {
+                let mut allowed = vec![false; corpus.slots.len()];
+                let wanted = |held: &&Held| filter.is_none_or(|filter| filter.matches(&held.metadata));
+                for held in corpus.documents.values().filter(wanted) {
+                    allowed[held.slots.clone()].fill(true);
+                }
+                for slot in &hidden {
+                    allowed[*slot] = false;
+                }
+                allowed
+            });
+            Some(View {
+                corpus,
+                arena: corpus.arena.as_ref()?,
+                hidden,
+                allowed,
+            })
+        });
+        views.collect()
+    }
+
+    /// The best chunks for a query, best first: always as many as match, up to `k`.
+    ///
+    /// # Errors
+    /// [`Code::DataException`] when the embedding's length is not that of the corpus,
+    /// [`Code::InvalidParameterValue`] for [`Mode::Vector`] without an embedding.
+    pub fn search(&self, query: &SearchQuery) -> Result<Vec<Hit>> {
+        let embedding = match (query.mode, query.embedding) {
+            (Mode::Keyword, _) => None,
+            (Mode::Vector, None) => {
+                return Err(Error::new(
+                    Code::InvalidParameterValue,
+                    "a vector search needs an embedding",
+                ));
+            }
+            (_, embedding) => embedding,
+        };
+        let views = self.views(query.filter);
+        let terms: Vec<u64> = match query.mode {
+            Mode::Vector => Vec::new(),
+            _ => Terms::of(query.text).counts().iter().map(|(hash, _)| *hash).collect(),
+        };
+        let mut sums = Statistics::default();
+        for view in &views {
+            view.corpus
+                .postings
+                .count(&terms, view.corpus.len(), &view.hidden, &mut sums);
+        }
+        let ceiling = ceiling(&sums);
+
+        // Scores are negated: the heap keeps the smallest.
+        let mut top = TopK::new(query.k);
+        for (layer, view) in views.iter().enumerate() {
+            let tie = |slot: usize| -> Tie {
+                let Slot { document, no, .. } = view.corpus.slots[slot];
+                (document, no, layer, slot)
+            };
+            let scores = match query.mode {
+                Mode::Vector => Vec::new(),
+                _ => view.corpus.postings.score(&terms, &sums),
+            };
+            let Some(embedding) = embedding else {
+                for (slot, score) in scores.into_iter().enumerate() {
+                    if score > 0.0 && view.arena.is_live(slot) && view.allows(slot) {
+                        top.push(-score, tie(slot));
+                    }
+                }
+                continue;
+            };
+            let visit = |slot: usize, distance: f64| {
+                let cosine = 1.0 - distance;
+                let score = if query.mode == Mode::Vector {
+                    cosine
+                } else {
+                    fuse(scores[slot], ceiling, cosine)
+                };
+                top.push(-score, tie(slot));
+            };
+            view.arena
+                .scan(Metric::Cosine, embedding.as_slice(), |slot| view.allows(slot), visit)?;
+        }
+        let hits = top
+            .into_sorted()
+            .into_iter()
+            .zip(1..)
+            .map(|((negated, (document, no, layer, slot)), rank)| Hit {
+                document,
+                chunk: views[layer].corpus.slots[slot].chunk,
+                chunk_no: no,
+                score: if negated.is_nan() { 0.0 } else { -negated },
+                rank,
+            });
+        Ok(hits.collect())
+    }
+
+    /// The chunks nearest to a vector, nearest first, NaN last: always as many as match, up to `k`.
+    ///
+    /// # Errors
+    /// [`Code::DataException`] when the vector's length is not that of the corpus.
+    pub fn nearest(&self, metric: Metric, query: &[f32], k: usize, filter: Option<&Filter>) -> Result<Vec<Neighbour>> {
+        let views = self.views(filter);
+        let mut top = TopK::new(k);
+        for (layer, view) in views.iter().enumerate() {
+            let visit = |slot: usize, distance: f64| {
+                let Slot { document, no, .. } = view.corpus.slots[slot];
+                top.push(distance, (document, no, layer, slot));
+            };
+            view.arena.scan(metric, query, |slot| view.allows(slot), visit)?;
+        }
+        let found = top
+            .into_sorted()
+            .into_iter()
+            .map(|(distance, (document, no, layer, slot))| Neighbour {
+                document,
+                chunk: views[layer].corpus.slots[slot].chunk,
+                chunk_no: no,
+                distance,
+            });
+        Ok(found.collect())
+    }
+}

@@ -1,0 +1,140 @@
+//! How much of anything.
+//!
+//! Every bound has a name and a unit, and is compared with its neighbours at compile time.
+
+use std::time::Duration;
+
+/// Largest stored cell in bytes, header and seal included. sled moves larger values to files it
+/// never fsyncs, so a longer value spans several cells.
+pub const CELL_BYTES: usize = 4 << 10;
+/// Where sled starts to write values into files of their own.
+pub const SLED_BLOB_BYTES: usize = 128 << 10;
+const _: () = assert!(CELL_BYTES < SLED_BLOB_BYTES);
+
+/// Largest single stored value (a document's text, one row).
+pub const VALUE_BYTES: usize = 16 << 20;
+/// Cells a value may span; their count is stored in two bytes.
+pub const VALUE_CELLS: usize = 8 << 10;
+const _: () = assert!(VALUE_BYTES / (CELL_BYTES / 2) <= VALUE_CELLS);
+const _: () = assert!(VALUE_CELLS <= u16::MAX as usize);
+
+/// Largest transaction in sealed bytes.
+pub const COMMIT_BYTES: usize = 256 << 20;
+const _: () = assert!(VALUE_BYTES < COMMIT_BYTES);
+/// How many sealed bytes the committer gathers before it syncs, and how many commits.
+pub const GROUP_BYTES: usize = 8 << 20;
+/// See [`GROUP_BYTES`].
+pub const GROUP_COMMITS: usize = 512;
+/// Commits waiting for the committer; more wait for a place.
+pub const COMMIT_QUEUE: usize = 1024;
+/// Free bytes on the data directory's disk below which writes are refused (deletes go on).
+pub const MIN_FREE_BYTES: u64 = 256 << 20;
+
+/// Largest frame a client may send before it has logged in (PostgreSQL: 10,000).
+pub const STARTUP_FRAME_BYTES: usize = 10_000;
+/// Startup parameters a client may send.
+pub const STARTUP_PARAMETERS: usize = 128;
+/// Largest frame after login.
+pub const FRAME_BYTES: usize = 64 << 20;
+const _: () = assert!(STARTUP_FRAME_BYTES < FRAME_BYTES);
+/// Largest SQL text in bytes.
+pub const STATEMENT_BYTES: usize = 16 << 20;
+const _: () = assert!(STATEMENT_BYTES < FRAME_BYTES);
+/// Tokens in one SQL text.
+pub const STATEMENT_TOKENS: usize = 1_000_000;
+/// How deep the parsed statement may be: open brackets and chained operators along one path.
+pub const STATEMENT_DEPTH: usize = 400;
+/// Items of one list (`IN (...)`, a function's arguments, an array).
+pub const LIST_ITEMS: usize = 20_000;
+/// Relations one statement may name (joins, set operations, WITH entries).
+pub const STATEMENT_RELATIONS: usize = 128;
+/// Parameters of one statement (two bytes on the wire).
+pub const PARAMETERS: usize = 65_535;
+/// Prepared statements a session may hold.
+pub const SESSION_STATEMENTS: usize = 1_000;
+/// Open portals a session may hold.
+pub const SESSION_PORTALS: usize = 100;
+
+/// From accepting a socket to a finished login.
+pub const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Sockets that may be in the middle of a login at once.
+pub const PENDING_LOGINS: usize = 2_000;
+/// Connections in all, and of one tenant.
+pub const CONNECTIONS: usize = 2_000;
+/// See [`CONNECTIONS`].
+pub const TENANT_CONNECTIONS: usize = 200;
+const _: () = assert!(TENANT_CONNECTIONS < CONNECTIONS);
+/// A client that takes no bytes for this long is gone.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a stop waits for running statements.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest `statement_timeout`; also the default.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
+/// Bytes gathered before they are written to a socket.
+pub const WRITE_BUFFER_BYTES: usize = 64 << 10;
+
+/// Query memory of one tenant, in bytes.
+pub const TENANT_QUERY_BYTES: usize = 256 << 20;
+/// Stack of a thread that plans and runs statements; [`STATEMENT_DEPTH`] must fit in it.
+pub const STACK_BYTES: usize = 32 << 20;
+const _: () = assert!(STATEMENT_DEPTH * (64 << 10) <= STACK_BYTES);
+
+/// Document title in bytes.
+pub const TITLE_BYTES: usize = 64 << 10;
+/// Document text in bytes.
+pub const DOCUMENT_BYTES: usize = 8 << 20;
+const _: () = assert!(TITLE_BYTES + DOCUMENT_BYTES < VALUE_BYTES);
+/// Metadata of a document in bytes of JSON.
+pub const METADATA_BYTES: usize = 64 << 10;
+/// Depth of a JSON value.
+pub const JSON_DEPTH: usize = 64;
+/// Chunk size in characters, and how many of them neighbours share.
+pub const CHUNK_CHARS: usize = 1_200;
+/// See [`CHUNK_CHARS`].
+pub const CHUNK_OVERLAP_CHARS: usize = 150;
+const _: () = assert!(CHUNK_OVERLAP_CHARS * 2 < CHUNK_CHARS);
+/// Largest question or search text in bytes.
+pub const QUERY_BYTES: usize = 32 << 10;
+/// Most rows one search returns.
+pub const SEARCH_K: usize = 10_000;
+/// Tokens of context packed into one RAG prompt.
+pub const RAG_CONTEXT_TOKENS: usize = 3_000;
+
+/// Dimensions of the built-in embedder.
+pub const BUILTIN_DIMENSIONS: usize = 1024;
+/// Most dimensions of any vector (pgvector: 16,000).
+pub const VECTOR_DIMENSIONS: usize = 16_000;
+const _: () = assert!(BUILTIN_DIMENSIONS <= VECTOR_DIMENSIONS);
+
+/// How long counts of statements may stay in memory before they are written.
+pub const METER_INTERVAL: Duration = Duration::from_secs(1);
+
+/// SCRAM iterations (RFC 7677 asks for at least 4096).
+pub const SCRAM_ITERATIONS: u32 = 4096;
+/// Length of a user or tenant name in bytes.
+pub const NAME_BYTES: usize = 63;
+/// Password length in bytes.
+pub const PASSWORD_BYTES: usize = 1024;
+/// Failed logins per user and address that cost nothing extra.
+pub const FREE_FAILURES: u32 = 3;
+/// Longest extra wait after failed logins.
+pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(8);
+const _: () = assert!(LOGIN_DELAY_MAX.as_secs() < LOGIN_DEADLINE.as_secs());
+/// Names and addresses remembered for throttling.
+pub const THROTTLE_ENTRIES: usize = 100_000;
+/// Longest key of a stored value in bytes. sled's index pages hold some 256 keys, and a page over
+/// [`SLED_BLOB_BYTES`] would become a file of its own.
+pub const KEY_BYTES: usize = 256;
+const _: () = assert!(KEY_BYTES * 300 < SLED_BLOB_BYTES);
+/// Tenants a store may ever have had, dropped ones included (they stay listed in memory).
+pub const TENANTS: usize = 1_000_000;
+
+/// Wrong keys one address may send in cancel requests before they are no longer looked at.
+pub const CANCEL_GUESSES: u32 = 10;
+/// How long it takes until one of them is forgotten.
+pub const CANCEL_GUESS_INTERVAL: Duration = Duration::from_secs(6);
+/// A session that asks for nothing for this long is ended.
+pub const IDLE_SESSION: Duration = Duration::from_secs(24 * 60 * 60);
+/// The same inside an open transaction.
+pub const IDLE_TRANSACTION: Duration = Duration::from_secs(60 * 60);
+const _: () = assert!(IDLE_TRANSACTION.as_secs() <= IDLE_SESSION.as_secs());

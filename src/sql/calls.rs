@@ -1,0 +1,188 @@
+//! A table function as a node of the plan, so that its arguments may be parameters of a prepared
+//! statement and are evaluated when it runs.
+
+use std::{fmt, hash::Hash, sync::Arc};
+
+use async_trait::async_trait;
+use datafusion::{
+    arrow::{
+        array::RecordBatch,
+        datatypes::{Schema, SchemaRef},
+    },
+    common::{DFSchema, DFSchemaRef, Result as DfResult, ScalarValue},
+    catalog::Session,
+    execution::{SendableRecordBatchStream, TaskContext, context::QueryPlanner},
+    logical_expr::{Expr, LogicalPlan, physical_planning_context::PhysicalPlanningContext, UserDefinedLogicalNode, UserDefinedLogicalNodeCore},
+    physical_expr::PhysicalExpr,
+    physical_plan::{
+        ColumnarValue, ExecutionPlan,
+        stream::RecordBatchStreamAdapter,
+        streaming::{PartitionStream, StreamingTableExec},
+    },
+    physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner},
+};
+
+use super::{
+    functions::{Args, Function},
+    world::World,
+};
+
+/// A call of a table function.
+#[derive(Clone)]
+pub(super) struct TableCall {
+    function: &'static Function,
+    world: Arc<World>,
+    args: Vec<Expr>,
+    schema: DFSchemaRef,
+}
+
+impl TableCall {
+    /// The node for `function(args)`; its columns may depend on constant arguments.
+    pub(super) fn try_new(function: &'static Function, world: Arc<World>, mut args: Vec<Expr>) -> DfResult<Self> {
+        for (arg, parameter) in args.iter_mut().zip(function.parameters) {
+            if let Expr::Placeholder(placeholder) = arg
+                && placeholder.field.is_none()
+            {
+                placeholder.field = Some(Arc::new(parameter.kind.pg_type().field(parameter.name, true)));
+            }
+        }
+        let constants: Vec<Option<ScalarValue>> = args
+            .iter()
+            .map(|arg| match arg {
+                Expr::Literal(value, _) => Some(value.clone()),
+                _ => None,
+            })
+            .collect();
+        let columns = function.table_schema(&world, &constants)?;
+        let schema = Arc::new(DFSchema::try_from(Schema::new(columns))?);
+        Ok(Self { function, world, args, schema })
+    }
+}
+
+impl fmt::Debug for TableCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        UserDefinedLogicalNodeCore::fmt_for_explain(self, f)
+    }
+}
+
+impl PartialEq for TableCall {
+    fn eq(&self, other: &Self) -> bool {
+        self.function.name == other.function.name && self.args == other.args
+    }
+}
+
+impl Eq for TableCall {}
+
+impl PartialOrd for TableCall {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        (self.function.name, &self.args).partial_cmp(&(other.function.name, &other.args))
+    }
+}
+
+impl Hash for TableCall {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.function.name.hash(state);
+        self.args.hash(state);
+    }
+}
+
+impl UserDefinedLogicalNodeCore for TableCall {
+    fn name(&self) -> &str {
+        "FunctionScan"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        Vec::new()
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        self.args.clone()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FunctionScan: {}", self.function.name)
+    }
+
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, _inputs: Vec<LogicalPlan>) -> DfResult<Self> {
+        Ok(Self { args: exprs, ..self.clone() })
+    }
+}
+
+/// DataFusion's planner, and our one node.
+#[derive(Debug)]
+pub(super) struct Planner;
+
+#[async_trait]
+impl QueryPlanner for Planner {
+    async fn create_physical_plan(&self, plan: &LogicalPlan, state: &dyn Session) -> DfResult<Arc<dyn ExecutionPlan>> {
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Planner)])
+            .create_physical_plan(plan, state)
+            .await
+    }
+}
+
+#[async_trait]
+impl ExtensionPlanner for Planner {
+    async fn plan_extension(
+        &self,
+        _planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _logical: &[&LogicalPlan],
+        _physical: &[Arc<dyn ExecutionPlan>],
+        state: &dyn Session,
+        _context: &PhysicalPlanningContext,
+    ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(call) = node.as_any().downcast_ref::<TableCall>() else { return Ok(None) };
+        let nothing = DFSchema::empty();
+        let args = call
+            .args
+            .iter()
+            .map(|arg| state.create_physical_expr(arg.clone(), &nothing))
+            .collect::<DfResult<Vec<_>>>()?;
+        let schema: SchemaRef = Arc::new(call.schema.as_arrow().clone());
+        let stream = CallStream { function: call.function, world: call.world.clone(), args, schema: schema.clone() };
+        let plan = StreamingTableExec::try_new(schema, vec![Arc::new(stream)], None, [], false, None)?;
+        Ok(Some(Arc::new(plan)))
+    }
+}
+
+#[derive(Debug)]
+struct CallStream {
+    function: &'static Function,
+    world: Arc<World>,
+    args: Vec<Arc<dyn PhysicalExpr>>,
+    schema: SchemaRef,
+}
+
+impl CallStream {
+    fn values(&self) -> DfResult<Vec<ScalarValue>> {
+        let nothing = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        self.args
+            .iter()
+            .map(|arg| match arg.evaluate(&nothing)? {
+                ColumnarValue::Scalar(value) => Ok(value),
+                ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0),
+            })
+            .collect()
+    }
+}
+
+impl PartitionStream for CallStream {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (function, world, values) = (self.function, self.world.clone(), self.values());
+        let schema = self.schema.clone();
+        let rows = futures::stream::once(async move {
+            let batch = (function.call)(world, Args::new(function, values?)?).await?;
+            Ok(RecordBatch::try_new(schema, batch.columns().to_vec())?)
+        });
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows))
+    }
+}

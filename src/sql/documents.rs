@@ -1,0 +1,198 @@
+//! Documents and their chunks as rows: what is stored, and how a document becomes chunks.
+//!
+//! A document is one row, each of its chunks another; both live in the tenant's plane. Keys are
+//! random ids (UUIDv7), so they tell nothing of the content. Everything searchable is rebuilt from
+//! these rows.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    ai::{
+        chunking, embedder,
+        corpus::{ChunkEntry, DocumentEntry},
+        terms::Terms,
+        tokens,
+    },
+    error::{Code, Error, Result},
+    limits,
+    vector::Embedding,
+};
+
+/// One row of `ai.documents`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Document {
+    pub(super) id: Uuid,
+    pub(super) title: String,
+    pub(super) content: String,
+    /// Canonical JSON text of an object.
+    pub(super) metadata: String,
+    pub(super) user_id: String,
+    /// Microseconds since 1970, UTC.
+    pub(super) created_at: i64,
+    pub(super) updated_at: i64,
+    /// How many chunk rows there are, numbered from 0.
+    pub(super) chunks: u32,
+}
+
+/// One row of `ai.chunks`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Chunk {
+    pub(super) id: Uuid,
+    pub(super) document_id: Uuid,
+    pub(super) no: u32,
+    pub(super) content: String,
+    pub(super) token_count: i32,
+    pub(super) embedding: Vec<f32>,
+    pub(super) model: String,
+}
+
+/// A document as a transaction will write it: its rows, and its entry in the search index.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) document: Document,
+    pub(super) chunks: Vec<Chunk>,
+    pub(super) entry: DocumentEntry,
+    /// Tokens that were embedded, for the ledger.
+    pub(super) embedded_tokens: i64,
+}
+
+/// First byte of a stored row.
+const ROW_FORMAT: u8 = 1;
+
+/// A row as bytes.
+pub(super) fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>> {
+    postcard::to_extend(row, vec![ROW_FORMAT]).map_err(Error::internal)
+}
+
+/// A row from bytes; damage is reported, never guessed around.
+pub(super) fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T> {
+    let damaged = || Error::new(Code::Corrupted, "a stored row has an unknown form");
+    match bytes.split_first() {
+        Some((&ROW_FORMAT, body)) => postcard::from_bytes(body).map_err(|_| damaged()),
+        _ => Err(damaged()),
+    }
+}
+
+impl Document {
+    /// Its key.
+    pub(super) fn key(&self) -> &[u8] {
+        self.id.as_bytes()
+    }
+}
+
+/// The key of a document's chunk.
+pub(super) fn chunk_key(document: Uuid, no: u32) -> [u8; 20] {
+    let mut key = [0; 20];
+    key[..16].copy_from_slice(document.as_bytes());
+    key[16..].copy_from_slice(&no.to_be_bytes());
+    key
+}
+
+/// Refuses what is larger than a document may be; the sizes are in bytes.
+pub(super) fn check(document: &Document) -> Result<()> {
+    let parts = [
+        ("title", document.title.len(), limits::TITLE_BYTES),
+        ("content", document.content.len(), limits::DOCUMENT_BYTES),
+        ("metadata", document.metadata.len(), limits::METADATA_BYTES),
+    ];
+    for (part, bytes, most) in parts {
+        if bytes > most {
+            return Err(Error::new(
+                Code::TooLarge,
+                format!("{part} of {bytes} bytes is too large: at most {most} bytes are allowed"),
+            )
+            .with_hint("split the document into several"));
+        }
+    }
+    Ok(())
+}
+
+/// Parses metadata: a JSON object of bounded depth, in canonical text.
+pub(super) fn metadata(text: &str) -> Result<(String, serde_json::Value)> {
+    let value: serde_json::Value = serde_json::from_str(text)
+        .map_err(|_| Error::new(Code::InvalidText, "invalid input syntax for type json"))?;
+    if !value.is_object() {
+        return Err(Error::new(Code::InvalidParameterValue, "metadata must be a JSON object"));
+    }
+    if depth(&value) > limits::JSON_DEPTH {
+        return Err(Error::new(Code::TooComplex, format!("JSON is nested more than {} levels deep", limits::JSON_DEPTH)));
+    }
+    Ok((super::pg::json::canonical(text)?, value))
+}
+
+/// serde_json refuses text deeper than 128 levels, so this recursion is bounded.
+fn depth(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        serde_json::Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Chunks, embeds and analyses a document. Pure computation, of some milliseconds a megabyte:
+/// call it off the async threads when the text is long.
+pub(super) fn write(mut document: Document) -> Result<Written> {
+    check(&document)?;
+    let (text, metadata) = metadata(&document.metadata)?;
+    document.metadata = text;
+    let pieces = chunking::chunk(&document.content);
+    let mut chunks = Vec::with_capacity(pieces.len());
+    let mut entries = Vec::with_capacity(pieces.len());
+    let mut embedded_tokens = 0i64;
+    for (no, piece) in pieces.into_iter().enumerate() {
+        let text = chunking::passage(&document.title, piece);
+        let embedding = embedder::embed(&text)?;
+        let token_count = i32::try_from(tokens::count_tokens(piece)).unwrap_or(i32::MAX);
+        embedded_tokens += tokens::count_tokens(&text) as i64;
+        let chunk = Chunk {
+            id: Uuid::now_v7(),
+            document_id: document.id,
+            no: no as u32,
+            token_count,
+            embedding: embedding.as_slice().to_vec(),
+            model: embedder::MODEL.to_owned(),
+            content: piece.to_owned(),
+        };
+        entries.push(entry(&chunk, embedding));
+        chunks.push(chunk);
+    }
+    document.chunks = chunks.len() as u32;
+    let entry = DocumentEntry {
+        id: document.id,
+        title: document.title.clone(),
+        metadata: Arc::new(metadata),
+        chunks: entries,
+    };
+    Ok(Written { document, chunks, entry, embedded_tokens })
+}
+
+fn entry(chunk: &Chunk, embedding: Embedding) -> ChunkEntry {
+    ChunkEntry {
+        id: chunk.id,
+        no: chunk.no as i32,
+        terms: Terms::of(&chunk.content),
+        embedding,
+    }
+}
+
+/// The index entry of stored rows, as it was when they were written.
+pub(super) fn index_entry(document: &Document, chunks: Vec<Chunk>) -> Result<DocumentEntry> {
+    let metadata = serde_json::from_str(&document.metadata)
+        .map_err(|_| Error::new(Code::Corrupted, "a stored document has damaged metadata"))?;
+    let chunks = chunks
+        .into_iter()
+        .map(|mut chunk| {
+            let embedding = Embedding::new(std::mem::take(&mut chunk.embedding))?;
+            Ok(entry(&chunk, embedding))
+        })
+        .collect::<Result<_>>()?;
+    Ok(DocumentEntry { id: document.id, title: document.title.clone(), metadata: Arc::new(metadata), chunks })
+}
+
+/// Now, in microseconds since 1970.
+pub(super) fn now_micros() -> i64 {
+    chrono::Utc::now().timestamp_micros()
+}

@@ -1,0 +1,206 @@
+//! The process's one engine: what all sessions share, none of which holds anything of a tenant.
+//!
+//! Functions, optimizer rules and planners are made once here. A session gets a copy of the shared
+//! state (reference counts) with its tenant's memory pool, so opening one costs microseconds.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use datafusion::{
+    catalog::TableFunction,
+    common::{DataFusionError, Result as DfResult},
+    execution::{
+        SessionState, SessionStateBuilder, SessionStateDefaults,
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::GreedyMemoryPool,
+        object_store::ObjectStoreRegistry,
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+    },
+    logical_expr::{AggregateUDF, ScalarUDF, WindowUDF, planner::ExprPlanner},
+    prelude::SessionConfig,
+};
+use datafusion::object_store::ObjectStore;
+use tokio_util::sync::CancellationToken;
+
+use super::{builtin, calls, functions, pg, world::TenantState};
+use crate::{
+    error::{Code, Error, Result},
+    ledger::{
+        self,
+        meter::{self, Meter},
+        model::Models,
+        price::Prices,
+        published::Cached,
+        tier::Tiers,
+    },
+    limits,
+    tenant::{Directory, PerTenant, Tenant},
+};
+
+/// Everything that sessions share.
+pub struct Engine {
+    directory: Arc<Directory>,
+    shared: Shared,
+    tenants: PerTenant<TenantState>,
+    meters: Arc<PerTenant<Meter>>,
+    pub(super) prices: Arc<Cached<Prices>>,
+    pub(super) models: Cached<Models>,
+    pub(super) tiers: Cached<Tiers>,
+    operators: AtomicUsize,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+/// Functions and planners by name, and the state that sessions copy.
+pub(super) struct Shared {
+    pub(super) scalar: HashMap<String, Arc<ScalarUDF>>,
+    pub(super) aggregate: HashMap<String, Arc<AggregateUDF>>,
+    pub(super) window: HashMap<String, Arc<WindowUDF>>,
+    pub(super) table_functions: HashMap<String, Arc<TableFunction>>,
+    pub(super) expr_planners: Vec<Arc<dyn ExprPlanner>>,
+    template: SessionState,
+}
+
+impl Engine {
+    /// An engine over this directory; writes the default tiers, models and prices into a new one.
+    ///
+    /// # Errors
+    /// Those of the directory.
+    pub fn new(directory: Arc<Directory>) -> Result<Arc<Self>> {
+        directory.seed(ledger::defaults()?)?;
+        Ok(Arc::new(Self {
+            directory,
+            shared: Shared::new()?,
+            tenants: PerTenant::new(),
+            meters: Arc::new(PerTenant::new()),
+            prices: Arc::default(),
+            models: Cached::default(),
+            tiers: Cached::default(),
+            operators: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Who exists.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// Work that goes on beside the sessions, until `stop`: counts are written each second.
+    pub async fn background(self: Arc<Self>, stop: CancellationToken) {
+        meter::flusher(self.meters.clone(), stop).await;
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// What the process keeps for this tenant.
+    pub(super) fn tenant(&self, tenant: &Tenant) -> Result<Arc<TenantState>> {
+        let meter = self.meters.open(tenant, || Meter::new(tenant.clone(), self.prices.clone()));
+        let runtime = runtime(limits::TENANT_QUERY_BYTES)?;
+        Ok(self.tenants.open(tenant, || TenantState::new(meter, runtime)))
+    }
+
+    /// Query memory of the operator's sessions.
+    pub(super) fn operator_runtime(&self) -> Result<Arc<RuntimeEnv>> {
+        self.operators.fetch_add(1, Ordering::Relaxed);
+        runtime(limits::TENANT_QUERY_BYTES)
+    }
+
+    /// A session's own state: the shared rules and functions, its tenant's memory.
+    pub(super) fn session_state(&self, runtime: Arc<RuntimeEnv>) -> SessionState {
+        SessionStateBuilder::new_from_existing(self.shared.template.clone()).with_runtime_env(runtime).build()
+    }
+}
+
+impl Shared {
+    fn new() -> Result<Self> {
+        let mut scalar = HashMap::new();
+        let ours = functions::vector::all().into_iter().chain(pg::shared());
+        for udf in builtin::scalar_functions().into_iter().chain(ours) {
+            for alias in udf.aliases() {
+                scalar.insert(alias.clone(), udf.clone());
+            }
+            scalar.insert(udf.name().to_owned(), udf);
+        }
+        let mut aggregate = HashMap::new();
+        for udf in builtin::aggregate_functions() {
+            for alias in udf.aliases() {
+                aggregate.insert(alias.clone(), udf.clone());
+            }
+            aggregate.insert(udf.name().to_owned(), udf);
+        }
+        let mut window = HashMap::new();
+        for udf in SessionStateDefaults::default_window_functions() {
+            window.insert(udf.name().to_owned(), udf);
+        }
+        let table_functions = SessionStateDefaults::default_table_functions()
+            .into_iter()
+            .filter(|f| builtin::TABLE_FUNCTIONS.contains(&f.name()))
+            .map(|f| (f.name().to_owned(), f))
+            .collect();
+        let mut config = SessionConfig::new().with_target_partitions(1).with_create_default_catalog_and_schema(true);
+        let options = config.options_mut();
+        options.sql_parser.map_string_types_to_utf8view = false;
+        options.sql_parser.enable_ident_normalization = true;
+        options.sql_parser.default_null_ordering = "nulls_max".to_owned();
+        options.sql_parser.parse_float_as_decimal = false;
+        // Reused plans must not carry filters that a former run narrowed.
+        options.optimizer.enable_dynamic_filter_pushdown = false;
+        options.explain.logical_plan_only = false;
+        let template = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .with_file_formats(Vec::new())
+            .with_table_factories(HashMap::new())
+            .with_query_planner(Arc::new(calls::Planner))
+            .with_runtime_env(runtime(limits::TENANT_QUERY_BYTES)?)
+            .build();
+        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(pg::operators::PgOperators)];
+        expr_planners.extend(SessionStateDefaults::default_expr_planners());
+        Ok(Self {
+            scalar,
+            aggregate,
+            window,
+            table_functions,
+            expr_planners,
+            template,
+        })
+    }
+}
+
+/// Memory of its own, no files, no URLs.
+fn runtime(bytes: usize) -> Result<Arc<RuntimeEnv>> {
+    RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(GreedyMemoryPool::new(bytes)))
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+        .with_object_store_registry(Arc::new(NoStores))
+        .build_arc()
+        .map_err(Error::internal)
+}
+
+/// The registry that knows no store and takes none: no plan can open a file or a URL.
+#[derive(Debug)]
+struct NoStores;
+
+impl ObjectStoreRegistry for NoStores {
+    fn register_store(&self, _url: &url::Url, _store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
+        None
+    }
+
+    fn get_store(&self, _url: &url::Url) -> DfResult<Arc<dyn ObjectStore>> {
+        Err(DataFusionError::from(Error::new(
+            Code::InsufficientPrivilege,
+            "a session reaches its own tenant's data only, never files or URLs",
+        )))
+    }
+}

@@ -1,0 +1,372 @@
+//! `ai.ingest`, `ai.search`, `vector_search`, `ai.embed`, `ai.rag` and what they cost.
+
+use std::{sync::Arc, time::Instant};
+
+use datafusion::{
+    arrow::{
+        array::{ArrayRef, Int32Array, RecordBatch, StringArray},
+        datatypes::{Field, Schema},
+    },
+    common::ScalarValue,
+};
+use futures::future::BoxFuture;
+use uuid::Uuid;
+
+use super::{Args, Columns, fields, t};
+use crate::{
+    ai::{
+        answerer,
+        corpus::{Mode, SearchQuery},
+        embedder,
+        filter::Filter,
+        prompt::{self, Passage},
+        tokens,
+    },
+    codec::pgtype::Scalar,
+    error::{Code, Error, Result},
+    ledger::{
+        books,
+        model::{BUILTIN, Kind},
+        money::Day,
+        usage::Operation,
+    },
+    limits,
+    sql::{
+        documents::{Chunk, Document, now_micros},
+        metering::{self, Call},
+        relations::{self, rows::{self, Cell}},
+        world::{TenantWorld, World},
+    },
+    vector::{Embedding, Metric},
+};
+
+pub(super) const SEARCH_COLUMNS: Columns = &[
+    ("rank", t(Scalar::Int4)),
+    ("score", t(Scalar::Float8)),
+    ("document_id", t(Scalar::Uuid)),
+    ("chunk_id", t(Scalar::Uuid)),
+    ("chunk_no", t(Scalar::Int4)),
+    ("title", t(Scalar::Text)),
+    ("content", t(Scalar::Text)),
+    ("metadata", t(Scalar::Jsonb)),
+];
+
+pub(super) const RAG_COLUMNS: Columns = &[
+    ("answer", t(Scalar::Text)),
+    ("citations", t(Scalar::Jsonb)),
+    ("model", t(Scalar::Text)),
+    ("prompt_tokens", t(Scalar::Int4)),
+    ("completion_tokens", t(Scalar::Int4)),
+    ("cost_usd", t(Scalar::Numeric)),
+    ("cached", t(Scalar::Bool)),
+    ("usage_id", t(Scalar::Uuid)),
+];
+
+pub(super) const COSTS_COLUMNS: Columns = &[
+    ("total", t(Scalar::Numeric)),
+    ("llm", t(Scalar::Numeric)),
+    ("database", t(Scalar::Numeric)),
+    ("vector_search", t(Scalar::Numeric)),
+];
+
+type Answer = BoxFuture<'static, Result<RecordBatch>>;
+
+/// One row of one column.
+fn one(field: Field, array: ArrayRef) -> Result<RecordBatch> {
+    RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![array]).map_err(Error::internal)
+}
+
+fn one_text(scalar: Scalar, text: &str) -> Result<RecordBatch> {
+    one(t(scalar).field("value", true), Arc::new(StringArray::from(vec![text])))
+}
+
+/// How many rows a search may give.
+fn k(args: &Args, place: usize) -> Result<usize> {
+    match args.int(place)? {
+        n if n < 0 => Err(Error::new(Code::InvalidParameterValue, "k must not be negative")),
+        n => Ok(usize::try_from(n).unwrap_or(usize::MAX).min(limits::SEARCH_K)),
+    }
+}
+
+fn check_query(text: &str) -> Result<()> {
+    match text.len() {
+        n if n > limits::QUERY_BYTES => Err(Error::new(
+            Code::TooLarge,
+            format!("a query of {n} bytes is too large: at most {} bytes are allowed", limits::QUERY_BYTES),
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn ingest(world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        let world = world.tenant()?;
+        let now = now_micros();
+        let document = Document {
+            id: Uuid::now_v7(),
+            title: args.text_or_null(0).unwrap_or_default().to_owned(),
+            content: args.text(1)?.to_owned(),
+            metadata: args.text_or_null(2).unwrap_or("{}").to_owned(),
+            user_id: world.acting_user(),
+            created_at: now,
+            updated_at: now,
+            chunks: 0,
+        };
+        let id = document.id.to_string();
+        relations::insert_documents(world, vec![document]).await?;
+        one_text(Scalar::Uuid, &id)
+    })
+}
+
+/// One result of a search with its rows.
+struct Found {
+    rank: i32,
+    score: f64,
+    chunk: Chunk,
+    title: String,
+    metadata: String,
+    ids: (String, String),
+}
+
+/// Searches this transaction's view of the tenant and fetches the rows of the results.
+async fn find(world: &TenantWorld, text: &str, k: usize, mode: Mode, filter: Option<&Filter>) -> Result<Vec<Found>> {
+    check_query(text)?;
+    world.state.meter.vector_search(&world.acting_user());
+    let embedding = match mode {
+        Mode::Keyword => None,
+        Mode::Hybrid | Mode::Vector => Some(embedder::embed(text)?),
+    };
+    let query = SearchQuery { text, embedding: embedding.as_ref(), k, mode, filter };
+    let hits = world.with_layers(|layers| layers.search(&query)).await?;
+    let mut found = Vec::with_capacity(hits.len());
+    for hit in hits {
+        // A document that was deleted since the index was read is no result.
+        let Some(document) = world.document(hit.document)? else { continue };
+        let Some(chunk) = world.chunk(hit.document, hit.chunk_no as u32)? else { continue };
+        found.push(Found {
+            rank: found.len() as i32 + 1,
+            score: hit.score,
+            ids: (chunk.id.to_string(), chunk.document_id.to_string()),
+            title: document.title,
+            metadata: document.metadata,
+            chunk,
+        });
+    }
+    Ok(found)
+}
+
+fn filter(args: &Args, place: usize) -> Result<Option<Filter>> {
+    args.text_or_null(place).map(Filter::parse).transpose()
+}
+
+pub(super) fn search(world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        let world = world.tenant()?;
+        let mode: Mode = args.text(3)?.parse()?;
+        let found = find(world, args.text(0)?, k(&args, 1)?, mode, filter(&args, 2)?.as_ref()).await?;
+        rows::batch(fields(SEARCH_COLUMNS), &found, |f, column| match column {
+            0 => Cell::Int(f.rank.into()),
+            1 => Cell::Float(f.score),
+            2 => Cell::Text(&f.ids.1),
+            3 => Cell::Text(&f.ids.0),
+            4 => Cell::Int(f.chunk.no.into()),
+            5 => Cell::Text(&f.title),
+            6 => Cell::Text(&f.chunk.content),
+            7 => Cell::Text(&f.metadata),
+            _ => Cell::Null,
+        })
+    })
+}
+
+/// The columns of `vector_search(table, ...)`. The table must be known when the statement is planned.
+pub(super) fn searched_columns(world: &World, table: Option<&ScalarValue>) -> Result<Vec<Field>> {
+    world.tenant()?;
+    let Some(ScalarValue::Utf8(Some(table))) = table else {
+        return Err(Error::new(Code::InvalidParameterValue, "vector_search: the table must be a constant")
+            .with_hint("SELECT * FROM vector_search('chunks', 'text', 5)"));
+    };
+    check_searched(table)?;
+    Ok(chunks_with_distance())
+}
+
+fn chunks_with_distance() -> Vec<Field> {
+    let mut columns: Vec<Field> = relations::CHUNK_COLUMNS.iter().map(|(n, t)| t.field(n, true)).collect();
+    columns.push(t(Scalar::Float8).field("distance", true));
+    columns
+}
+
+/// Only tables with a vector can be searched.
+fn check_searched(table: &str) -> Result<()> {
+    let table = table.to_lowercase();
+    match table.strip_prefix("ai.").unwrap_or(&table) {
+        "chunks" => Ok(()),
+        "documents" => Err(Error::new(Code::InvalidParameterValue, "table \"documents\" has no vector column")
+            .with_hint("search 'chunks', or use ai.search")),
+        _ => Err(Error::new(Code::UndefinedTable, format!("relation \"{table}\" does not exist"))),
+    }
+}
+
+pub(super) fn vector_search(world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        let world = world.tenant()?;
+        check_searched(args.text(0)?)?;
+        let k = k(&args, 2)?;
+        let query = match args.vector(1) {
+            Some(vector) => Embedding::new(vector)?,
+            None => {
+                check_query(args.text(1)?)?;
+                embedder::embed(args.text(1)?)?
+            }
+        };
+        world.state.meter.vector_search(&world.acting_user());
+        let near = world.with_layers(|layers| layers.nearest(Metric::Cosine, query.as_slice(), k, None)).await?;
+        let mut found = Vec::with_capacity(near.len());
+        for hit in near {
+            let Some(document) = world.document(hit.document)? else { continue };
+            let Some(chunk) = world.chunk(hit.document, hit.chunk_no as u32)? else { continue };
+            let ids = (chunk.id.to_string(), chunk.document_id.to_string());
+            found.push((chunk, ids, document.metadata, hit.distance));
+        }
+        rows::batch(chunks_with_distance(), &found, |(chunk, ids, metadata, distance), column| {
+            match column == relations::CHUNK_COLUMNS.len() {
+                true => Cell::Float(*distance),
+                false => relations::chunk_cell(chunk, ids, metadata, column),
+            }
+        })
+    })
+}
+
+/// The built-in model behind a name: an alias of `bulkhead.models` or its own.
+fn model(world: &TenantWorld, asked: Option<&str>, kind: Kind, default: &str) -> Result<String> {
+    let models = world.engine.models.get(&world.tenant)?;
+    let name = asked.unwrap_or(default);
+    let unknown = || {
+        Error::new(Code::UndefinedObject, format!("model \"{name}\" does not exist"))
+            .with_hint("leave model out to use the default")
+    };
+    match models.get(name) {
+        Some(model) if model.kind == kind && model.provider == BUILTIN => Ok(model.model.clone()),
+        Some(model) if model.kind == kind => {
+            Err(Error::new(Code::NotReady, format!("model \"{name}\" is on a provider that is not available"))
+                .with_hint("the operator sets provider 'builtin' in bulkhead.models"))
+        }
+        _ => Err(unknown()),
+    }
+}
+
+/// Refuses AI calls where the operator switched them off.
+fn check_ai(world: &TenantWorld) -> Result<()> {
+    match world.tenant.settings().ai_enabled {
+        true => Ok(()),
+        false => Err(Error::new(Code::NotReady, "AI functions are switched off for this tenant")
+            .with_hint("ask the operator to switch them on")),
+    }
+}
+
+pub(super) fn embed(world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        let world = world.tenant()?;
+        check_ai(world)?;
+        let started = Instant::now();
+        let text = args.text(0)?;
+        check_query(text)?;
+        let model = model(world, args.text_or_null(1), Kind::Embedding, crate::ledger::model::DEFAULT_EMBEDDING)?;
+        let embedding = embedder::embed(text)?;
+        let prompt_tokens = tokens::count_tokens(text) as i64;
+        let call = Call { operation: Operation::Embed, model: &model, prompt_tokens, completion_tokens: 0, started };
+        metering::settle(world, &metering::line(world, &call)?).await?;
+        rows::batch(vec![t(Scalar::Vector).field("value", true)], &[embedding], |e, _| Cell::Vector(e.as_slice()))
+    })
+}
+
+pub(super) fn count_tokens(_world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        let count = i32::try_from(tokens::count_tokens(args.text(0)?)).unwrap_or(i32::MAX);
+        one(t(Scalar::Int4).field("value", true), Arc::new(Int32Array::from(vec![count])))
+    })
+}
+
+pub(super) fn rag(world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        let world = world.tenant()?;
+        check_ai(world)?;
+        let started = Instant::now();
+        let question = args.text(0)?;
+        let tiers = world.engine.tiers.get(&world.tenant)?;
+        let tier = tiers.get(&world.tenant.settings().tier).cloned().ok_or_else(|| {
+            Error::new(Code::NotReady, "the tier of this tenant does not exist").with_hint("ask the operator")
+        })?;
+        let model = model(world, args.text_or_null(3), Kind::Chat, &tier.model)?;
+        let most = i64::from(tier.max_tokens);
+        let max_tokens = match args.int_or_null(4) {
+            Some(n) if n < 1 => return Err(Error::new(Code::InvalidParameterValue, "max_tokens must be at least 1")),
+            Some(n) => n.min(most),
+            None => most,
+        };
+        let found = find(world, question, k(&args, 1)?, Mode::Hybrid, filter(&args, 2)?.as_ref()).await?;
+        let passages: Vec<Passage> = found
+            .into_iter()
+            .map(|f| Passage {
+                document: f.chunk.document_id,
+                chunk: f.chunk.id,
+                title: f.title,
+                content: f.chunk.content,
+                score: f.score,
+            })
+            .collect();
+        let packed = prompt::pack(question, &passages, limits::RAG_CONTEXT_TOKENS);
+        let answered = answerer::answer(question, &packed, usize::try_from(max_tokens).unwrap_or(usize::MAX));
+        let call = Call {
+            operation: Operation::Rag,
+            model: &model,
+            prompt_tokens: answered.prompt_tokens as i64,
+            completion_tokens: answered.completion_tokens as i64,
+            started,
+        };
+        let line = metering::line(world, &call)?;
+        metering::settle(world, &line).await?;
+        let citations: Vec<serde_json::Value> = answered
+            .citations
+            .iter()
+            .map(|c| {
+                serde_json::json!({
+                    "n": c.n, "document_id": c.document_id.to_string(), "chunk_id": c.chunk_id.to_string(),
+                    "title": c.title, "score": c.score, "quote": c.quote,
+                })
+            })
+            .collect();
+        let citations = crate::sql::pg::json::canonical(&serde_json::Value::Array(citations).to_string())?;
+        let row = (answered.text, citations, line.id.to_string(), line);
+        rows::batch(fields(RAG_COLUMNS), &[row], |(answer, citations, usage_id, line), column| match column {
+            0 => Cell::Text(answer),
+            1 => Cell::Text(citations),
+            2 => Cell::Text(&line.model),
+            3 => Cell::Int(line.prompt_tokens),
+            4 => Cell::Int(line.completion_tokens),
+            5 => Cell::Nano(line.cost.0),
+            6 => Cell::Bool(false),
+            7 => Cell::Text(usage_id),
+            _ => Cell::Null,
+        })
+    })
+}
+
+pub(super) fn tenant_costs(world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        let world = world.tenant()?;
+        let costs = books::total_costs(&world.state.meter, Day(args.date(0)?), Day(args.date(1)?))?;
+        let total = costs.total()?;
+        rows::batch(fields(COSTS_COLUMNS), &[(total, costs)], |(total, costs), column| {
+            Cell::Nano(match column {
+                0 => total.0,
+                1 => costs.llm.0,
+                2 => costs.database.0,
+                _ => costs.vector_search.0,
+            })
+        })
+    })
+}
+
+pub(super) fn current_tenant(world: Arc<World>, _args: Args) -> Answer {
+    Box::pin(async move { one_text(Scalar::Text, world.database()) })
+}

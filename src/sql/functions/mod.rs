@@ -1,0 +1,413 @@
+//! Bulkhead's own SQL functions: one constant list, one line each.
+//!
+//! Registration, argument defaults, `\df` and the tests all iterate [`FUNCTIONS`]. Pure vector
+//! functions, which hold nothing of a session, are in [`vector`].
+
+mod ai;
+mod operator;
+pub(super) mod scalar;
+pub(super) mod vector;
+
+use std::sync::Arc;
+
+use datafusion::{
+    arrow::{
+        array::{Array, AsArray, RecordBatch},
+        datatypes::{DataType, Field, Float32Type},
+    },
+    common::{Result as DfResult, ScalarValue},
+    logical_expr::ScalarUDF,
+};
+use futures::future::BoxFuture;
+
+use super::world::World;
+use crate::{
+    codec::pgtype::{PgType, Scalar},
+    error::{Code, Error, Result},
+    tenant::Role,
+};
+
+/// One function.
+pub(super) struct Function {
+    pub(super) name: &'static str,
+    pub(super) parameters: &'static [Parameter],
+    pub(super) returns: Returns,
+    pub(super) plane: Plane,
+    /// Whether it changes something, so that its result may be shown only after the commit.
+    pub(super) effect: bool,
+    /// Computes the row or rows. A scalar function gives one row whose first column is the value.
+    pub(super) call: fn(Arc<World>, Args) -> BoxFuture<'static, Result<RecordBatch>>,
+}
+
+impl std::fmt::Debug for Function {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// One parameter.
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// SQL text of the default; `None` means that it must be given.
+    pub(super) default: Option<&'static str>,
+}
+
+/// What a parameter takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Int,
+    Bool,
+    Date,
+    Jsonb,
+    /// Text to be embedded, or a vector.
+    Query,
+}
+
+impl Kind {
+    pub(super) fn pg_type(self) -> PgType {
+        PgType::Scalar(match self {
+            Self::Text | Self::Query => Scalar::Text,
+            Self::Int => Scalar::Int4,
+            Self::Bool => Scalar::Bool,
+            Self::Date => Scalar::Date,
+            Self::Jsonb => Scalar::Jsonb,
+        })
+    }
+
+    /// The Arrow type a value is cast to before the call; a query keeps being text or a vector.
+    fn arrow(self, given: &DataType) -> DataType {
+        match self {
+            Self::Int => DataType::Int64,
+            Self::Query if matches!(given, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)) => {
+                Scalar::Vector.arrow()
+            }
+            other => other.pg_type().arrow(),
+        }
+    }
+}
+
+/// The columns of a result.
+pub(super) type Columns = &'static [(&'static str, PgType)];
+
+/// What a function gives.
+pub(super) enum Returns {
+    /// One value.
+    Value(PgType),
+    /// Rows, in FROM only.
+    Table(Columns),
+    /// In SELECT the first column's value; in FROM one row.
+    Both(Columns),
+    /// The columns of the table named by the first argument, and `distance`.
+    Searched,
+}
+
+/// Where a function exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plane {
+    /// In a tenant, for these roles.
+    Tenant(&'static [Role]),
+    Operator,
+    Everywhere,
+}
+
+pub(super) const READERS: &[Role] = &[Role::Owner, Role::Member, Role::Service];
+pub(super) const ACCOUNTANTS: &[Role] = &[Role::Owner, Role::Member, Role::Service, Role::Analyst];
+
+const fn parameter(name: &'static str, kind: Kind, default: Option<&'static str>) -> Parameter {
+    Parameter { name, kind, default }
+}
+
+const fn t(scalar: Scalar) -> PgType {
+    PgType::Scalar(scalar)
+}
+
+/// Every function there is.
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function {
+        name: "ai.ingest",
+        parameters: &[
+            parameter("title", Kind::Text, None),
+            parameter("content", Kind::Text, None),
+            parameter("metadata", Kind::Jsonb, Some("'{}'")),
+        ],
+        returns: Returns::Value(t(Scalar::Uuid)),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: ai::ingest,
+    },
+    Function {
+        name: "ai.search",
+        parameters: &[
+            parameter("query", Kind::Text, None),
+            parameter("k", Kind::Int, Some("5")),
+            parameter("filter", Kind::Jsonb, Some("NULL")),
+            parameter("mode", Kind::Text, Some("'hybrid'")),
+        ],
+        returns: Returns::Table(ai::SEARCH_COLUMNS),
+        plane: Plane::Tenant(READERS),
+        effect: false,
+        call: ai::search,
+    },
+    Function {
+        name: "vector_search",
+        parameters: &[
+            parameter("table_name", Kind::Text, None),
+            parameter("query", Kind::Query, None),
+            parameter("k", Kind::Int, Some("5")),
+        ],
+        returns: Returns::Searched,
+        plane: Plane::Tenant(READERS),
+        effect: false,
+        call: ai::vector_search,
+    },
+    Function {
+        name: "ai.embed",
+        parameters: &[parameter("content", Kind::Text, None), parameter("model", Kind::Text, Some("NULL"))],
+        returns: Returns::Value(t(Scalar::Vector)),
+        plane: Plane::Tenant(READERS),
+        effect: false,
+        call: ai::embed,
+    },
+    Function {
+        name: "ai.count_tokens",
+        parameters: &[parameter("content", Kind::Text, None)],
+        returns: Returns::Value(t(Scalar::Int4)),
+        plane: Plane::Tenant(READERS),
+        effect: false,
+        call: ai::count_tokens,
+    },
+    Function {
+        name: "ai.rag",
+        parameters: &[
+            parameter("question", Kind::Text, None),
+            parameter("k", Kind::Int, Some("5")),
+            parameter("filter", Kind::Jsonb, Some("NULL")),
+            parameter("model", Kind::Text, Some("NULL")),
+            parameter("max_tokens", Kind::Int, Some("NULL")),
+        ],
+        returns: Returns::Both(ai::RAG_COLUMNS),
+        plane: Plane::Tenant(READERS),
+        effect: false,
+        call: ai::rag,
+    },
+    Function {
+        name: "bulkhead.tenant_costs",
+        parameters: &[parameter("from_date", Kind::Date, None), parameter("to_date", Kind::Date, None)],
+        returns: Returns::Table(ai::COSTS_COLUMNS),
+        plane: Plane::Tenant(ACCOUNTANTS),
+        effect: false,
+        call: ai::tenant_costs,
+    },
+    Function {
+        name: "current_tenant",
+        parameters: &[],
+        returns: Returns::Value(t(Scalar::Text)),
+        plane: Plane::Everywhere,
+        effect: false,
+        call: ai::current_tenant,
+    },
+    Function {
+        name: "bulkhead.create_tenant",
+        parameters: &[
+            parameter("name", Kind::Text, None),
+            parameter("tier", Kind::Text, Some("'free'")),
+            parameter("region", Kind::Text, Some("NULL")),
+            parameter("owner", Kind::Text, Some("'owner'")),
+            parameter("password", Kind::Text, None),
+        ],
+        returns: Returns::Value(t(Scalar::Text)),
+        plane: Plane::Operator,
+        effect: true,
+        call: operator::create_tenant,
+    },
+    Function {
+        name: "bulkhead.alter_tenant",
+        parameters: &[
+            parameter("name", Kind::Text, None),
+            parameter("tier", Kind::Text, Some("NULL")),
+            parameter("state", Kind::Text, Some("NULL")),
+            parameter("ai_enabled", Kind::Bool, Some("NULL")),
+        ],
+        returns: Returns::Value(t(Scalar::Text)),
+        plane: Plane::Operator,
+        effect: true,
+        call: operator::alter_tenant,
+    },
+    Function {
+        name: "bulkhead.drop_tenant",
+        parameters: &[parameter("name", Kind::Text, None)],
+        returns: Returns::Value(t(Scalar::Jsonb)),
+        plane: Plane::Operator,
+        effect: true,
+        call: operator::drop_tenant,
+    },
+];
+
+/// The function of a name, as far as it exists on this session's plane.
+pub(super) fn find(world: &World, name: &str) -> Option<&'static Function> {
+    FUNCTIONS.iter().find(|f| f.name == name && f.exists_for(world))
+}
+
+/// Every function of this session's plane.
+pub(super) fn visible(world: &World) -> impl Iterator<Item = &'static Function> {
+    FUNCTIONS.iter().filter(move |f| f.exists_for(world))
+}
+
+/// The scalar forms, bound to a session.
+pub(super) fn bind(world: &Arc<World>) -> Vec<Arc<ScalarUDF>> {
+    visible(world).filter(|f| !matches!(f.returns, Returns::Table(_) | Returns::Searched)).map(|f| scalar::udf(f, world)).collect()
+}
+
+impl Function {
+    fn exists_for(&self, world: &World) -> bool {
+        match self.plane {
+            Plane::Everywhere => true,
+            Plane::Operator => matches!(world, World::Operator(_)),
+            Plane::Tenant(_) => matches!(world, World::Tenant(_)),
+        }
+    }
+
+    /// Whether it may stand in FROM as rows of several columns.
+    pub(super) fn is_table(&self) -> bool {
+        !matches!(self.returns, Returns::Value(_))
+    }
+
+    /// Refuses a role that may not call it.
+    pub(super) fn check_role(&self, world: &World) -> Result<()> {
+        match (self.plane, world.role()) {
+            (Plane::Tenant(roles), Some(role)) if !roles.contains(&role) => Err(Error::new(
+                Code::InsufficientPrivilege,
+                format!("permission denied for function {}", self.name),
+            )
+            .with_hint(format!("users of role {} may not call it", role.as_str()))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The columns of its table form; `constants` are the arguments known at plan time.
+    pub(super) fn table_schema(&self, world: &World, constants: &[Option<ScalarValue>]) -> Result<Vec<Field>> {
+        match self.returns {
+            Returns::Table(columns) | Returns::Both(columns) => Ok(fields(columns)),
+            Returns::Searched => ai::searched_columns(world, constants.first().and_then(Option::as_ref)),
+            Returns::Value(pg_type) => Ok(vec![pg_type.field("value", true)]),
+        }
+    }
+
+    /// What the scalar form gives.
+    pub(super) fn value_type(&self) -> PgType {
+        match self.returns {
+            Returns::Value(pg_type) => pg_type,
+            Returns::Both(columns) | Returns::Table(columns) => columns[0].1,
+            Returns::Searched => PgType::TEXT,
+        }
+    }
+
+    /// `a text, b integer DEFAULT 5`, as `\df` shows it.
+    pub(super) fn signature(&self) -> String {
+        let one = |p: &Parameter| match p.default {
+            Some(default) => format!("{} {} DEFAULT {default}", p.name, p.kind.pg_type().name()),
+            None => format!("{} {}", p.name, p.kind.pg_type().name()),
+        };
+        self.parameters.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What it gives, as `\df` shows it.
+    pub(super) fn result(&self) -> String {
+        match self.returns {
+            Returns::Value(pg_type) => pg_type.name(),
+            Returns::Table(columns) | Returns::Both(columns) => {
+                let columns: Vec<_> = columns.iter().map(|(n, t)| format!("{n} {}", t.name())).collect();
+                format!("TABLE({})", columns.join(", "))
+            }
+            Returns::Searched => "SETOF record".to_owned(),
+        }
+    }
+}
+
+/// Arrow fields of a column list.
+pub(super) fn fields(columns: Columns) -> Vec<Field> {
+    columns.iter().map(|(name, pg_type)| pg_type.field(name, true)).collect()
+}
+
+/// The checked arguments of one call, in the order of the parameters.
+pub(super) struct Args {
+    function: &'static Function,
+    values: Vec<ScalarValue>,
+}
+
+impl Args {
+    /// Casts every value to its parameter's type.
+    pub(super) fn new(function: &'static Function, values: Vec<ScalarValue>) -> DfResult<Self> {
+        let values = values
+            .into_iter()
+            .zip(function.parameters)
+            .map(|(value, parameter)| match value.data_type() {
+                DataType::Null => Ok(ScalarValue::Null),
+                given => value.cast_to(&parameter.kind.arrow(&given)),
+            })
+            .collect::<DfResult<_>>()?;
+        Ok(Self { function, values })
+    }
+
+    fn value(&self, i: usize) -> &ScalarValue {
+        self.values.get(i).unwrap_or(&ScalarValue::Null)
+    }
+
+    fn missing(&self, i: usize) -> Error {
+        let name = self.function.parameters.get(i).map_or("argument", |p| p.name);
+        Error::new(Code::InvalidParameterValue, format!("{}: {name} must not be null", self.function.name))
+    }
+
+    pub(super) fn text_or_null(&self, i: usize) -> Option<&str> {
+        match self.value(i) {
+            ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => {
+                Some(text)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn text(&self, i: usize) -> Result<&str> {
+        self.text_or_null(i).ok_or_else(|| self.missing(i))
+    }
+
+    pub(super) fn int_or_null(&self, i: usize) -> Option<i64> {
+        match self.value(i) {
+            ScalarValue::Int64(n) => *n,
+            _ => None,
+        }
+    }
+
+    pub(super) fn int(&self, i: usize) -> Result<i64> {
+        self.int_or_null(i).ok_or_else(|| self.missing(i))
+    }
+
+    pub(super) fn bool_or_null(&self, i: usize) -> Option<bool> {
+        match self.value(i) {
+            ScalarValue::Boolean(b) => *b,
+            _ => None,
+        }
+    }
+
+    /// Days since 1970.
+    pub(super) fn date(&self, i: usize) -> Result<i32> {
+        match self.value(i) {
+            ScalarValue::Date32(Some(day)) => Ok(*day),
+            _ => Err(self.missing(i)),
+        }
+    }
+
+    /// A vector, where the argument is one.
+    pub(super) fn vector(&self, i: usize) -> Option<Vec<f32>> {
+        match self.value(i) {
+            ScalarValue::List(list) if list.len() == 1 && !list.is_null(0) => {
+                let values = list.value(0);
+                let values = values.as_primitive_opt::<Float32Type>()?;
+                Some(values.iter().map(|v| v.unwrap_or(f32::NAN)).collect())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Judges a text before anything is planned: which statements exist here, and how large they may be.
+//!
+//! Text becomes tokens, tokens are measured (depth, chain lengths, list sizes) *before* the
+//! recursive parser sees them, and the parsed statement must be one of an allow-list. What comes
+//! out is [`Parsed`], which only this file makes; nothing later asks again.
+
+use datafusion::sql::sqlparser::{
+    ast::{self, Query, SetExpr, Statement, TableFactor, Visit, Visitor},
+    dialect::PostgreSqlDialect,
+    keywords::Keyword,
+    parser::{Parser, ParserError},
+    tokenizer::{Token, TokenWithSpan, Tokenizer},
+};
+use std::ops::ControlFlow;
+
+use super::users::UserStatement;
+use crate::{
+    error::{Code, Error, Result},
+    limits,
+};
+
+/// One allowed statement.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    pub(super) kind: Kind,
+    /// The statement's own text, for `pg_prepared_statements`.
+    pub(super) text: String,
+}
+
+/// What an allowed statement is.
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    /// One statement of the parser's.
+    Sql(Box<Statement>),
+    /// `CREATE | ALTER | DROP USER`.
+    User(UserStatement),
+    /// `CLOSE ALL`, `UNLISTEN *`: there is never anything to do.
+    Nothing(&'static str),
+}
+
+/// Parses a text of any number of statements. Comments and empty statements give nothing.
+pub(super) fn parse(sql: &str) -> Result<Vec<Parsed>> {
+    if sql.len() > limits::STATEMENT_BYTES {
+        return Err(Error::new(
+            Code::TooLarge,
+            format!("statement of {} bytes is too large: at most {} are allowed", sql.len(), limits::STATEMENT_BYTES),
+        )
+        .with_hint("send large values as parameters, or split the statement"));
+    }
+    let dialect = PostgreSqlDialect {};
+    let tokens = Tokenizer::new(&dialect, sql)
+        .tokenize_with_location()
+        .map_err(|e| syntax(sql, &e.message, Some((e.location.line, e.location.column))))?;
+    if tokens.len() > limits::STATEMENT_TOKENS {
+        return Err(too_complex(format!("statement has more than {} tokens", limits::STATEMENT_TOKENS)));
+    }
+    measure(&tokens)?;
+    tokens
+        .split(|t| t.token == Token::SemiColon)
+        .filter(|part| part.iter().any(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF)))
+        .map(|part| one(sql, part, &dialect))
+        .collect()
+}
+
+fn one(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Result<Parsed> {
+    let text = text_of(sql, tokens);
+    if let Some(kind) = by_words(tokens)? {
+        return Ok(Parsed { kind, text });
+    }
+    let mut parser = Parser::new(dialect)
+        .with_recursion_limit(limits::STATEMENT_DEPTH * 4)
+        .with_tokens_with_locations(tokens.to_vec());
+    let statement = parser.parse_statement().and_then(|statement| match parser.peek_token().token {
+        Token::EOF => Ok(statement),
+        _ => parser.expected("end of statement", parser.peek_token()),
+    });
+    let statement = statement.map_err(|e| match e {
+        ParserError::RecursionLimitExceeded => too_complex("statement is nested too deeply".into()),
+        ParserError::ParserError(message) | ParserError::TokenizerError(message) => syntax(sql, &message, None),
+    })?;
+    allow(&statement)?;
+    Ok(Parsed { kind: Kind::Sql(Box::new(statement)), text })
+}
+
+/// Statements which the parser does not know in PostgreSQL's form, told by their first words.
+fn by_words(tokens: &[TokenWithSpan]) -> Result<Option<Kind>> {
+    let words: Vec<&Token> = tokens.iter().map(|t| &t.token).filter(|t| !matches!(t, Token::Whitespace(_))).collect();
+    let word = |i: usize| match words.get(i) {
+        Some(Token::Word(w)) if w.quote_style.is_none() => w.value.to_ascii_uppercase(),
+        Some(Token::Mul) => "*".to_owned(),
+        _ => String::new(),
+    };
+    Ok(match (word(0).as_str(), word(1).as_str()) {
+        ("CREATE" | "ALTER" | "DROP", "USER" | "ROLE") => Some(Kind::User(UserStatement::parse(&words)?)),
+        ("CLOSE", "ALL") => Some(Kind::Nothing("CLOSE CURSOR ALL")),
+        ("UNLISTEN", "*") => Some(Kind::Nothing("UNLISTEN")),
+        _ => None,
+    })
+}
+
+/// The part of the text that these tokens were read from.
+fn text_of(sql: &str, tokens: &[TokenWithSpan]) -> String {
+    let mut real = tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF));
+    let Some(first) = real.next() else { return String::new() };
+    let last = real.next_back().unwrap_or(first);
+    let from = offset(sql, first.span.start.line, first.span.start.column);
+    let to = offset(sql, last.span.end.line, last.span.end.column).max(from);
+    sql.get(from..to).unwrap_or(sql).to_owned()
+}
+
+/// Byte offset of a line and column, both from 1.
+fn offset(sql: &str, line: u64, column: u64) -> usize {
+    let start: usize = match line {
+        0 | 1 => 0,
+        n => sql.match_indices('\n').nth(n as usize - 2).map_or(sql.len(), |(i, _)| i + 1),
+    };
+    sql[start..].char_indices().nth(column.saturating_sub(1) as usize).map_or(sql.len(), |(i, _)| start + i)
+}
+
+/// A parser's complaint in PostgreSQL's words and with its caret position.
+fn syntax(sql: &str, message: &str, at: Option<(u64, u64)>) -> Error {
+    let at = at.or_else(|| {
+        let (_, place) = message.rsplit_once(" at Line: ")?;
+        let (line, column) = place.split_once(", Column: ")?;
+        Some((line.trim().parse().ok()?, column.trim().parse().ok()?))
+    });
+    let plain = message.rsplit_once(" at Line: ").map_or(message, |(m, _)| m);
+    let text = match plain.split_once(", found: ") {
+        Some((_, "EOF")) => "syntax error at end of input".to_owned(),
+        Some((_, found)) => format!("syntax error at or near \"{}\"", short(found)),
+        None => format!("syntax error: {}", short(plain)),
+    };
+    let error = Error::new(Code::Syntax, text);
+    match at {
+        Some((line, column)) if line > 0 => {
+            let byte = offset(sql, line, column);
+            error.with_position(sql[..byte.min(sql.len())].chars().count() + 1)
+        }
+        _ => error,
+    }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+fn too_complex(message: String) -> Error {
+    Error::new(Code::TooComplex, message).with_hint("split the statement, or send lists as array parameters")
+}
+
+/// An upper estimate of how deep the parsed statement is, without parsing it: along any path the
+/// depth is at most the open brackets plus the operators chained at each of their levels.
+fn measure(tokens: &[TokenWithSpan]) -> Result<()> {
+    struct Level {
+        chain: usize,
+        items: usize,
+    }
+    let mut levels = vec![Level { chain: 0, items: 0 }];
+    let (mut depth, mut relations) = (0usize, 0usize);
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                levels.push(Level { chain: 0, items: 0 });
+                depth += 1;
+            }
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                if levels.len() > 1
+                    && let Some(closed) = levels.pop()
+                {
+                    depth -= closed.chain + 1;
+                }
+            }
+            Token::SemiColon => {
+                levels.truncate(1);
+                levels[0] = Level { chain: 0, items: 0 };
+                (depth, relations) = (0, 0);
+            }
+            Token::Comma => {
+                let last = levels.len() - 1;
+                depth -= levels[last].chain;
+                levels[last].chain = 0;
+                levels[last].items += 1;
+                if levels[last].items >= limits::LIST_ITEMS {
+                    return Err(too_complex(format!("a list has more than {} items", limits::LIST_ITEMS)));
+                }
+            }
+            Token::Word(word) => match word.keyword {
+                Keyword::CASE => {
+                    levels.push(Level { chain: 0, items: 0 });
+                    depth += 1;
+                }
+                Keyword::END if levels.len() > 1 => {
+                    if let Some(closed) = levels.pop() {
+                        depth -= closed.chain + 1;
+                    }
+                }
+                Keyword::WHEN => {
+                    let last = levels.len() - 1;
+                    depth -= levels[last].chain;
+                    levels[last].chain = 0;
+                }
+                Keyword::JOIN | Keyword::FROM | Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => {
+                    relations += 1;
+                    if relations > limits::STATEMENT_RELATIONS {
+                        return Err(too_complex(format!(
+                            "statement names more than {} relations",
+                            limits::STATEMENT_RELATIONS
+                        )));
+                    }
+                }
+                Keyword::AND | Keyword::OR | Keyword::NOT | Keyword::IN | Keyword::IS | Keyword::LIKE => {
+                    let last = levels.len() - 1;
+                    levels[last].chain += 1;
+                    depth += 1;
+                }
+                _ => {}
+            },
+            Token::Whitespace(_)
+            | Token::EOF
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::DollarQuotedString(_)
+            | Token::NationalStringLiteral(_)
+            | Token::HexStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::DoubleQuotedString(_)
+            | Token::Placeholder(_)
+            | Token::Period => {}
+            // Everything else is an operator of some kind, and may lengthen a chain.
+            _ => {
+                let last = levels.len() - 1;
+                levels[last].chain += 1;
+                depth += 1;
+            }
+        }
+        if depth > limits::STATEMENT_DEPTH {
+            return Err(too_complex(format!(
+                "statement is nested too deeply: more than {} levels of brackets and chained operators",
+                limits::STATEMENT_DEPTH
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The allow-list. A statement that is not named here does not exist on this server.
+fn allow(statement: &Statement) -> Result<()> {
+    match statement {
+        Statement::Query(query) => allow_query(query),
+        Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => allow_parts(statement),
+        Statement::Explain { statement, .. } => allow(statement),
+        Statement::Prepare { statement, .. } => allow(statement),
+        Statement::Set(_)
+        | Statement::ShowVariable { .. }
+        | Statement::Reset(_)
+        | Statement::StartTransaction { .. }
+        | Statement::Commit { .. }
+        | Statement::Rollback { .. }
+        | Statement::Savepoint { .. }
+        | Statement::ReleaseSavepoint { .. }
+        | Statement::Execute { .. }
+        | Statement::Deallocate { .. }
+        | Statement::Discard { .. } => Ok(()),
+        Statement::CreateExtension(extension) if extension.name.value.eq_ignore_ascii_case("vector") => Ok(()),
+        refused => Err(refuse(refused)),
+    }
+}
+
+fn refuse(statement: &Statement) -> Error {
+    let text = statement.to_string();
+    let words: Vec<&str> = text.split_whitespace().take(2).collect();
+    let name = words.join(" ").to_uppercase();
+    // What reaches outside the database, or towards other roles, is forbidden rather than missing.
+    let forbidden = match statement {
+        Statement::Copy { target, .. } => !matches!(target, ast::CopyTarget::Stdin | ast::CopyTarget::Stdout),
+        Statement::CreateTable(table) => table.external || table.location.is_some(),
+        Statement::Grant(_) | Statement::Revoke(_) | Statement::Load { .. } | Statement::AttachDatabase { .. } => true,
+        Statement::CreateDatabase { .. } | Statement::CreateFunction(_) => true,
+        _ => false,
+    };
+    match forbidden {
+        true => Error::new(Code::InsufficientPrivilege, format!("permission denied: {name}"))
+            .with_hint("a session reaches its own tenant's data only, never files, URLs or roles"),
+        false => Error::new(Code::Unsupported, format!("{name} is not supported")),
+    }
+}
+
+fn allow_query(query: &Query) -> Result<()> {
+    allow_parts(query)
+}
+
+/// What may stand inside an allowed statement.
+struct Parts;
+
+impl Visitor for Parts {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
+        if !query.locks.is_empty() {
+            return ControlFlow::Break(
+                Error::new(Code::Unsupported, "FOR UPDATE and FOR SHARE are not supported")
+                    .with_hint("write without locking: a conflicting commit fails with 40001 and can be retried"),
+            );
+        }
+        match set_expr(&query.body) {
+            Some(error) => ControlFlow::Break(error),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Error> {
+        match factor {
+            TableFactor::Table { sample: None, json_path: None, partitions, version: None, .. } if partitions.is_empty() => {
+                ControlFlow::Continue(())
+            }
+            TableFactor::Derived { .. }
+            | TableFactor::Function { .. }
+            | TableFactor::UNNEST { .. }
+            | TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(Error::new(Code::Unsupported, "this form of FROM item is not supported")),
+        }
+    }
+}
+
+fn set_expr(body: &SetExpr) -> Option<Error> {
+    match body {
+        SetExpr::Select(select) if select.into.is_some() => {
+            Some(Error::new(Code::Unsupported, "SELECT INTO is not supported"))
+        }
+        SetExpr::Select(_) | SetExpr::Values(_) | SetExpr::Table(_) | SetExpr::Query(_) => None,
+        SetExpr::SetOperation { left, right, .. } => set_expr(left).or_else(|| set_expr(right)),
+        _ => Some(Error::new(Code::Unsupported, "INSERT, UPDATE and DELETE inside a query are not supported")),
+    }
+}
+
+fn allow_parts(part: &impl Visit) -> Result<()> {
+    match part.visit(&mut Parts) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}

@@ -1,0 +1,33 @@
+//! SQL: from text to rows, inside one tenant.
+//!
+//! A text is judged by `guard`, rewritten into what DataFusion plans by `rewrite` and [`pg`],
+//! planned by names that mean one session's [`world`], and run by [`Session`]. Only this folder
+//! names DataFusion.
+
+mod builtin;
+mod calls;
+mod catalog;
+mod commands;
+mod complaints;
+mod dml;
+mod documents;
+mod engine;
+mod functions;
+mod guard;
+mod metering;
+mod pg;
+mod planner;
+mod prepared;
+mod relations;
+mod rewrite;
+mod run;
+mod session;
+mod settings;
+mod tx;
+mod users;
+mod world;
+
+pub use engine::Engine;
+pub use guard::Parsed;
+pub use prepared::Prepared;
+pub use session::{Answer, Column, Notice, RowStream, RowTag, Session};

@@ -1,0 +1,239 @@
+//! Functions in FROM: sets of rows, and scalar functions as a table of one row.
+//!
+//! Columns are named as in PostgreSQL: a function of one column gives it the alias's name, else its own.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields};
+use datafusion::{
+    common::{Column, DFSchema, Result, ScalarValue, UnnestOptions},
+    functions_window::expr_fn::row_number,
+    logical_expr::{
+        Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder,
+        planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning},
+    },
+    sql::sqlparser::ast::{Expr as SqlExpr, FunctionArg, FunctionArgExpr, TableAlias, TableFactor, TableFunctionArgs},
+};
+
+use super::{builtin, casts, dialect::single_name, function::fail};
+use crate::error::Code;
+
+/// Plans functions in FROM that are no table functions of DataFusion.
+#[derive(Debug)]
+pub struct PgRelations;
+
+struct Called {
+    name: String,
+    arguments: Vec<SqlExpr>,
+    alias: Option<TableAlias>,
+    ordinality: bool,
+}
+
+impl RelationPlanner for PgRelations {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let Some(called) = called(&relation) else {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        match plan(&called, context)? {
+            Some(plan) => {
+                let plan = if called.alias.is_some() {
+                    plan
+                } else {
+                    LogicalPlanBuilder::from(plan).alias(called.name)?.build()?
+                };
+                Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(
+                    plan,
+                    called.alias,
+                ))))
+            }
+            None => Ok(RelationPlanning::Original(Box::new(relation))),
+        }
+    }
+}
+
+fn called(relation: &TableFactor) -> Option<Called> {
+    let expressions = |args: &[FunctionArg]| -> Option<Vec<SqlExpr>> {
+        let each = |a: &FunctionArg| match a {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
+            _ => None,
+        };
+        args.iter().map(each).collect()
+    };
+    match relation {
+        TableFactor::Table {
+            name,
+            args: Some(TableFunctionArgs { args, .. }),
+            alias,
+            with_ordinality,
+            ..
+        }
+        | TableFactor::Function {
+            name,
+            args,
+            alias,
+            with_ordinality,
+            ..
+        } => Some(Called {
+            name: single_name(name)?,
+            arguments: expressions(args)?,
+            alias: alias.clone(),
+            ordinality: *with_ordinality,
+        }),
+        TableFactor::UNNEST {
+            alias,
+            array_exprs,
+            with_offset: false,
+            with_ordinality,
+            ..
+        } => Some(Called {
+            name: "unnest".to_owned(),
+            arguments: array_exprs.clone(),
+            alias: alias.clone(),
+            ordinality: *with_ordinality,
+        }),
+        _ => None,
+    }
+}
+
+fn plan(called: &Called, context: &mut dyn RelationPlannerContext) -> Result<Option<LogicalPlan>> {
+    let provider = context.context_provider();
+    let known = matches!(
+        called.name.as_str(),
+        "unnest" | "generate_series" | "generate_subscripts" | "pg_get_keywords" | "_pg_expandarray"
+    );
+    if !known && provider.get_function_meta(&called.name).is_none() {
+        return Ok(None);
+    }
+    let none = DFSchema::empty();
+    let arguments: Vec<Expr> = called
+        .arguments
+        .iter()
+        .map(|a| context.sql_to_expr(a.clone(), &none))
+        .collect::<Result<_>>()?;
+    // Without column aliases, one column is named by the alias of the table.
+    let column = match &called.alias {
+        Some(alias) if alias.columns.is_empty() => context.normalize_ident(alias.name.clone()),
+        _ => called.name.clone(),
+    };
+    let rows = match called.name.as_str() {
+        "pg_get_keywords" => keywords()?,
+        "unnest" => unnest(arguments, &column)?,
+        "_pg_expandarray" => pairs(casts::call("bulkhead_expandarray", arguments))?,
+        "generate_series" => series(arguments, &column, context)?,
+        "generate_subscripts" => {
+            let Some(upper) = context.context_provider().get_function_meta("array_upper") else {
+                return Ok(None);
+            };
+            let upper = upper.call(arguments).cast_to(&DataType::Int64, &none)?;
+            series(
+                vec![Expr::Literal(ScalarValue::Int64(Some(1)), None), upper],
+                &column,
+                context,
+            )?
+        }
+        name => {
+            let Some(function) = context.context_provider().get_function_meta(name) else {
+                return Ok(None);
+            };
+            LogicalPlanBuilder::empty(true)
+                .project([function.call(arguments).alias(column)])?
+                .build()?
+        }
+    };
+    if called.ordinality {
+        let mut items: Vec<Expr> = rows.schema().columns().into_iter().map(Expr::Column).collect();
+        let number = row_number();
+        let numbered = LogicalPlanBuilder::from(rows).window([number.clone()])?;
+        items.push(
+            Expr::Column(Column::from_name(number.schema_name().to_string()))
+                .cast_to(&DataType::Int64, numbered.schema())?
+                .alias("ordinality"),
+        );
+        return Ok(Some(numbered.project(items)?.build()?));
+    }
+    Ok(Some(rows))
+}
+
+/// One column per list; shorter lists are filled up with NULL.
+fn unnest(lists: Vec<Expr>, column: &str) -> Result<LogicalPlan> {
+    let several = lists.len() > 1;
+    let name = |i: usize| {
+        if several {
+            format!("{column}{}", i + 1)
+        } else {
+            column.to_owned()
+        }
+    };
+    let names: Vec<Column> = (0..lists.len()).map(|i| Column::from_name(name(i))).collect();
+    let items = lists
+        .into_iter()
+        .zip(&names)
+        .map(|(list, column)| list.alias(column.name.clone()));
+    LogicalPlanBuilder::empty(true)
+        .project(items)?
+        .unnest_columns_with_options(names, UnnestOptions::new().with_preserve_nulls(false))?
+        .build()
+}
+
+/// The fields of a list of structs as columns.
+fn pairs(list: Expr) -> Result<LogicalPlan> {
+    let rows = unnest(vec![list], "row")?;
+    let row = Expr::Column(Column::from_name("row"));
+    let fields: Fields = match row.get_type(rows.schema())? {
+        DataType::Struct(fields) => fields,
+        _ => return Err(fail(Code::DatatypeMismatch, "an array of rows is expected")),
+    };
+    let get = |f: &Arc<Field>| {
+        datafusion::functions::core::expr_fn::get_field(row.clone(), f.name().as_str()).alias(f.name())
+    };
+    LogicalPlanBuilder::from(rows).project(fields.iter().map(get))?.build()
+}
+
+/// A series of constants streams; one of columns is a list, unnested.
+fn series(arguments: Vec<Expr>, column: &str, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+    let none = DFSchema::empty();
+    let wide = |a: Expr| match a.get_type(&none) {
+        Ok(DataType::Int16 | DataType::Int32) => a.cast_to(&DataType::Int64, &none),
+        _ => Ok(a),
+    };
+    let arguments = arguments.into_iter().map(wide).collect::<Result<Vec<_>>>()?;
+    let outer = arguments
+        .iter()
+        .any(|a| a.contains_outer() || !a.column_refs().is_empty());
+    if !outer {
+        let source = context
+            .context_provider()
+            .get_table_function_source("generate_series", arguments)?;
+        let scan = LogicalPlanBuilder::scan("generate_series", source, None)?;
+        let first = scan.schema().columns().into_iter().next();
+        let item = first.map(|c| Expr::Column(c).alias(column));
+        return scan.project(item)?.build();
+    }
+    match context.context_provider().get_function_meta("generate_series") {
+        Some(list) => unnest(vec![list.call(arguments)], column),
+        None => Err(fail(Code::UndefinedFunction, "function generate_series does not exist")),
+    }
+}
+
+fn keywords() -> Result<LogicalPlan> {
+    let text = |t: &str| Expr::Literal(ScalarValue::Utf8(Some(t.to_owned())), None);
+    let describe = |kind: char| match kind {
+        'C' => "unreserved (cannot be function or type name)",
+        'T' => "reserved (can be function or type name)",
+        'R' => "reserved",
+        _ => "unreserved",
+    };
+    let rows = builtin::KEYWORDS
+        .iter()
+        .map(|&(word, kind)| vec![text(word), text(&kind.to_string()), text(describe(kind))]);
+    let names = ["word", "catcode", "catdesc"];
+    let values = LogicalPlanBuilder::values(rows.collect())?;
+    let columns = values.schema().columns();
+    values
+        .project(columns.into_iter().zip(names).map(|(c, n)| Expr::Column(c).alias(n)))?
+        .build()
+}

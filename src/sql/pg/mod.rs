@@ -1,0 +1,39 @@
+//! PostgreSQL's face: what clients ask a server about itself, and how they spell it.
+//!
+//! Pure functions of a [`catalog::CatalogSnapshot`], which a session makes from its own tenant, and of
+//! constants. Nothing here is kept between sessions but what is the same for everybody.
+//!
+//! - [`catalog`]: the snapshot; [`builtin`]: what PostgreSQL brings along, as data
+//! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`] and [`info`]
+//! - [`functions`], [`function`], [`casts`]: scalar functions
+//! - [`dialect`], [`names`], [`subquery`]: the statement rewritten before it is planned
+//! - [`types`], [`operators`], [`from`], [`lateral`], [`apply`], [`apply_exec`]: extensions of DataFusion's planner
+
+pub mod apply;
+pub mod apply_exec;
+pub mod builtin;
+pub mod casts;
+pub mod catalog;
+pub mod dialect;
+pub mod fill;
+pub mod fixed;
+pub mod from;
+pub mod function;
+pub mod functions;
+pub mod info;
+pub mod json;
+pub mod lateral;
+pub mod names;
+pub mod operators;
+pub mod print;
+pub mod relations;
+pub mod rows;
+pub mod subquery;
+pub mod types;
+
+pub use catalog::{CatalogSnapshot, Snapshots};
+pub use function::{bound, shared};
+pub use relations::{information_schema, pg_catalog};
+
+#[cfg(test)]
+pub(crate) mod tests;

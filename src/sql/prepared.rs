@@ -1,0 +1,289 @@
+//! From a parsed statement to a plan that can be run many times.
+//!
+//! A query's plan is analysed and optimized once. It is kept with its placeholders; running it
+//! fills them in and makes the physical plan. A plan in which the optimizer would have frozen the
+//! time of planning (`now()`) is optimized at each run instead.
+
+use std::{collections::HashMap, sync::Arc};
+
+use datafusion::{
+    common::{
+        ScalarValue,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
+    arrow::datatypes::{DataType, Field, FieldRef},
+    logical_expr::{Expr, LogicalPlan, Volatility},
+    sql::{
+        planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel},
+        sqlparser::ast::{self, Statement},
+    },
+};
+
+use super::{
+    complaints::from_datafusion,
+    dml,
+    functions,
+    guard::{Kind, Parsed},
+    pg,
+    planner::Context,
+    rewrite,
+    session::{Column, Session},
+};
+use crate::{
+    codec::pgtype::{PgType, Scalar},
+    error::{Code, Error, Result},
+};
+
+/// A planned statement.
+pub struct Prepared {
+    /// Types of the parameters `$1`, `$2`, ...
+    pub parameters: Vec<PgType>,
+    /// Columns of the rows it gives; empty if it gives none.
+    pub columns: Vec<Column>,
+    /// Whether it gives rows.
+    pub returns_rows: bool,
+    pub(super) plan: Plan,
+    pub(super) parsed: Parsed,
+    /// Types as the client declared them, to plan again with.
+    pub(super) declared: Vec<Option<PgType>>,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("parameters", &self.parameters).finish_non_exhaustive()
+    }
+}
+
+impl Prepared {
+    /// A text without a statement: running it gives [`Answer::Empty`](super::session::Answer::Empty).
+    pub fn empty() -> Arc<Self> {
+        Arc::new(Self {
+            parameters: Vec::new(),
+            columns: Vec::new(),
+            returns_rows: false,
+            plan: Plan::Command,
+            parsed: Parsed { kind: Kind::Nothing(""), text: String::new() },
+            declared: Vec::new(),
+        })
+    }
+}
+
+/// How a statement is run.
+pub(super) enum Plan {
+    Query(Query),
+    Write(dml::Write),
+    /// Anything else: run from its syntax.
+    Command,
+}
+
+/// A query ready to run.
+pub(super) struct Query {
+    pub(super) plan: LogicalPlan,
+    /// Whether [`Query::plan`] is already optimized.
+    pub(super) optimized: bool,
+    /// Whether it calls a function that changes something.
+    pub(super) effect: bool,
+    /// Types the plan's placeholders have; the client's may differ and are cast.
+    pub(super) placeholders: Vec<DataType>,
+    pub(super) tag: &'static str,
+    /// The search path it was planned under.
+    pub(super) path: Vec<String>,
+}
+
+impl Session {
+    /// Plans a statement.
+    pub(super) fn plan(&self, parsed: &Parsed, declared: &[Option<PgType>]) -> Result<Prepared> {
+        let command = |columns: Vec<Column>| Prepared {
+            parameters: Vec::new(),
+            returns_rows: !columns.is_empty(),
+            columns,
+            plan: Plan::Command,
+            parsed: parsed.clone(),
+            declared: declared.to_vec(),
+        };
+        let Kind::Sql(statement) = &parsed.kind else { return Ok(command(Vec::new())) };
+        match &**statement {
+            Statement::Query(_) => self.plan_query((**statement).clone(), parsed, declared, "SELECT"),
+            Statement::Explain { .. } => Ok(command(vec![text_column("QUERY PLAN")])),
+            Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
+                self.plan_write((**statement).clone(), parsed, declared)
+            }
+            Statement::ShowVariable { variable } => Ok(command(super::commands::show_columns(variable))),
+            Statement::Execute { name, .. } => {
+                let inner = self.named(name.as_ref())?;
+                Ok(Prepared { columns: inner.columns.clone(), returns_rows: inner.returns_rows, ..command(Vec::new()) })
+            }
+            _ => Ok(command(Vec::new())),
+        }
+    }
+
+    /// The prepared statement that EXECUTE names.
+    pub(super) fn named(&self, name: Option<&ast::ObjectName>) -> Result<Arc<Prepared>> {
+        let name = name.map(super::planner::last_part).unwrap_or_default();
+        self.statement(&name).ok_or_else(|| {
+            Error::new(Code::InvalidStatementName, format!("prepared statement \"{name}\" does not exist"))
+        })
+    }
+
+    pub(super) fn plan_query(
+        &self,
+        statement: Statement,
+        parsed: &Parsed,
+        declared: &[Option<PgType>],
+        tag: &'static str,
+    ) -> Result<Prepared> {
+        let (plan, parameters, placeholders) = self.logical(statement, declared)?;
+        let columns = columns_of(&plan);
+        let effect = calls(&plan, |f| functions::FUNCTIONS.iter().any(|ours| ours.effect && ours.name == f.name()))?;
+        let frozen = calls(&plan, |f| f.signature().volatility == Volatility::Stable)?;
+        let (plan, optimized) = match frozen {
+            true => (plan, false),
+            false => (self.state.optimize(&plan).map_err(from_datafusion)?, true),
+        };
+        let path = self.settings.lock().path();
+        Ok(Prepared {
+            parameters,
+            columns,
+            returns_rows: true,
+            plan: Plan::Query(Query { plan, optimized, effect, placeholders, tag, path }),
+            parsed: parsed.clone(),
+            declared: declared.to_vec(),
+        })
+    }
+
+    /// The logical plan of a statement, the wire types of its parameters, and the types its
+    /// placeholders have in the plan.
+    pub(super) fn logical(
+        &self,
+        mut statement: Statement,
+        declared: &[Option<PgType>],
+    ) -> Result<(LogicalPlan, Vec<PgType>, Vec<DataType>)> {
+        let mut told: HashMap<usize, PgType> = pg::dialect::parameter_types(&statement).into_iter().collect();
+        pg::dialect::rewrite(&mut statement);
+        told.extend(rewrite::rewrite(&mut statement, &self.world)?);
+        let count = placeholders_in(&statement)?.max(declared.len());
+        let mut types: Vec<Option<PgType>> = (0..count)
+            .map(|i| match declared.get(i).copied().flatten() {
+                Some(PgType::Scalar(Scalar::Unknown)) | None => told.get(&(i + 1)).copied(),
+                known => known,
+            })
+            .collect();
+        let plan = match self.try_logical(&statement, &types) {
+            Err(_) if types.iter().any(Option::is_none) => {
+                // Where nothing tells a parameter's type it is text, as in PostgreSQL.
+                let texts: Vec<_> = types.iter().map(|t| t.or(Some(PgType::TEXT))).collect();
+                let plan = self.try_logical(&statement, &texts)?;
+                types = texts;
+                plan
+            }
+            other => other?,
+        };
+        let inferred = plan.get_parameter_fields().map_err(from_datafusion)?;
+        let mut placeholders = Vec::with_capacity(count);
+        let mut parameters = Vec::with_capacity(count);
+        for (i, known) in types.into_iter().enumerate() {
+            let field = inferred.get(&format!("${}", i + 1)).cloned().flatten();
+            let in_plan = field.as_ref().map(|f| PgType::of(f)).or(known).unwrap_or(PgType::TEXT);
+            placeholders.push(field.map_or_else(|| in_plan.arrow(), |f| f.data_type().clone()));
+            parameters.push(declared.get(i).copied().flatten().filter(|t| *t != PgType::Scalar(Scalar::Unknown)).unwrap_or(in_plan));
+        }
+        Ok((plan, parameters, placeholders))
+    }
+
+    fn try_logical(&self, statement: &Statement, types: &[Option<PgType>]) -> Result<LogicalPlan> {
+        let context = Context {
+            names: &self.names,
+            path: self.settings.lock().path(),
+            options: self.state.config_options(),
+        };
+        let options = ParserOptions::new()
+            .with_map_string_types_to_utf8view(false)
+            .with_support_varchar_with_length(true)
+            .with_default_null_ordering(NullOrdering::NullsMax);
+        let types: Vec<Option<FieldRef>> =
+            types.iter().map(|t| t.map(|t| Arc::new(t.field("parameter", true)))).collect();
+        let mut planner_context = PlannerContext::new().with_prepare_param_data_types(types);
+        SqlToRel::new_with_options(&context, options)
+            .sql_statement_to_plan_with_context(statement.clone(), &mut planner_context)
+            .map_err(from_datafusion)
+    }
+}
+
+/// The values of the parameters as the plan's placeholders want them.
+pub(super) fn values(
+    params: &[datafusion::arrow::array::ArrayRef],
+    placeholders: &[DataType],
+) -> Result<Vec<ScalarValue>> {
+    params
+        .iter()
+        .zip(placeholders)
+        .map(|(array, wanted)| {
+            let value = ScalarValue::try_from_array(array, 0).map_err(from_datafusion)?;
+            if value.data_type() == *wanted {
+                return Ok(value);
+            }
+            value.cast_to(wanted).map_err(from_datafusion)
+        })
+        .collect()
+}
+
+/// The columns of a plan as the client sees them.
+pub(super) fn columns_of(plan: &LogicalPlan) -> Vec<Column> {
+    plan.schema().fields().iter().map(|f| column(f)).collect()
+}
+
+pub(super) fn column(field: &Field) -> Column {
+    Column {
+        name: pg::names::shown(field.name()).to_owned(),
+        pg_type: PgType::of(field),
+        type_modifier: -1,
+    }
+}
+
+pub(super) fn text_column(name: &str) -> Column {
+    Column { name: name.to_owned(), pg_type: PgType::TEXT, type_modifier: -1 }
+}
+
+/// Whether a plan calls a scalar function of this kind anywhere.
+fn calls(plan: &LogicalPlan, kind: impl Fn(&datafusion::logical_expr::ScalarUDF) -> bool) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                if let Expr::ScalarFunction(call) = e
+                    && kind(&call.func)
+                {
+                    found = true;
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map_err(from_datafusion)?;
+    Ok(found)
+}
+
+/// The highest parameter number in a statement.
+fn placeholders_in(statement: &Statement) -> Result<usize> {
+    use std::ops::ControlFlow;
+    let mut most = 0usize;
+    let outcome: ControlFlow<Error> = ast::visit_expressions(statement, |expr| {
+        if let ast::Expr::Value(value) = expr
+            && let ast::Value::Placeholder(name) = &value.value
+        {
+            match name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
+                Some(n) if n > 0 && n <= crate::limits::PARAMETERS => most = most.max(n),
+                _ => {
+                    return ControlFlow::Break(Error::new(Code::UndefinedParameter, format!("there is no parameter {name}")));
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    match outcome {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(most),
+    }
+}
+

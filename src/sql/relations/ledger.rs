@@ -1,0 +1,163 @@
+//! `bulkhead.usage` and `bulkhead.costs`: a tenant's own, and the operator's amounts over all.
+
+use super::{Out, Scan, rows::Cell, t};
+use crate::{
+    codec::pgtype::{PgType, Scalar},
+    error::Result,
+    ledger::{
+        books::{self, Amounts},
+        money::{Day, Nano},
+    },
+    sql::world::World,
+};
+
+pub(super) const USAGE_COLUMNS: &[(&str, PgType)] = &[
+    ("id", t(Scalar::Uuid)),
+    ("at", t(Scalar::Timestamptz)),
+    ("user_id", t(Scalar::Text)),
+    ("operation", t(Scalar::Text)),
+    ("model", t(Scalar::Text)),
+    ("prompt_tokens", t(Scalar::Int8)),
+    ("cached_tokens", t(Scalar::Int8)),
+    ("completion_tokens", t(Scalar::Int8)),
+    ("cost_usd", t(Scalar::Numeric)),
+    ("status", t(Scalar::Text)),
+    ("estimated", t(Scalar::Bool)),
+    ("latency_ms", t(Scalar::Int4)),
+    ("conversation_id", t(Scalar::Uuid)),
+    ("price_id", t(Scalar::Text)),
+];
+
+pub(super) const COSTS_COLUMNS: &[(&str, PgType)] = &[
+    ("date", t(Scalar::Date)),
+    ("llm_tokens", t(Scalar::Int8)),
+    ("llm_cost_usd", t(Scalar::Numeric)),
+    ("db_query_count", t(Scalar::Int8)),
+    ("db_cost_usd", t(Scalar::Numeric)),
+    ("vector_search_count", t(Scalar::Int8)),
+    ("vector_search_cost_usd", t(Scalar::Numeric)),
+    ("total_cost_usd", t(Scalar::Numeric)),
+];
+
+/// The operator's: the tenant in front.
+pub(super) const TENANT_COSTS_COLUMNS: &[(&str, PgType)] = &[
+    ("tenant", t(Scalar::Text)),
+    ("date", t(Scalar::Date)),
+    ("llm_tokens", t(Scalar::Int8)),
+    ("llm_cost_usd", t(Scalar::Numeric)),
+    ("db_query_count", t(Scalar::Int8)),
+    ("db_cost_usd", t(Scalar::Numeric)),
+    ("vector_search_count", t(Scalar::Int8)),
+    ("vector_search_cost_usd", t(Scalar::Numeric)),
+    ("total_cost_usd", t(Scalar::Numeric)),
+];
+
+pub(super) const TENANT_USAGE_COLUMNS: &[(&str, PgType)] = &[
+    ("tenant", t(Scalar::Text)),
+    ("date", t(Scalar::Date)),
+    ("kind", t(Scalar::Text)),
+    ("quantity", t(Scalar::Int8)),
+    ("cost_usd", t(Scalar::Numeric)),
+];
+
+pub(super) fn read_usage(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Result<()> {
+    for line in books::usage(&world.tenant()?.state.meter) {
+        let line = line?;
+        let id = line.id.to_string();
+        let conversation = line.conversation_id.map(|c| c.to_string());
+        let more = out.push(|column| match column {
+            0 => Cell::Text(&id),
+            1 => Cell::Time(line.at_micros),
+            2 => Cell::Text(&line.user_id),
+            3 => Cell::Text(line.operation.as_str()),
+            4 => Cell::Text(&line.model),
+            5 => Cell::Int(line.prompt_tokens),
+            6 => Cell::Int(line.cached_tokens),
+            7 => Cell::Int(line.completion_tokens),
+            8 => Cell::Nano(line.cost.0),
+            9 => Cell::Text(line.status.as_str()),
+            10 => Cell::Bool(line.estimated),
+            11 => Cell::Int(line.latency_ms.into()),
+            12 => conversation.as_deref().map_or(Cell::Null, Cell::Text),
+            13 => line.price_id.as_deref().map_or(Cell::Null, Cell::Text),
+            _ => Cell::Null,
+        })?;
+        if !more {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A day's amounts by the place of a column of [`COSTS_COLUMNS`].
+fn cost_cell<'a>(day: Day, amounts: &Amounts, total: Nano, column: usize) -> Cell<'a> {
+    match column {
+        0 => Cell::Date(day.0),
+        1 => Cell::Int(amounts.llm_tokens),
+        2 => Cell::Nano(amounts.llm.0),
+        3 => Cell::Int(amounts.db_queries),
+        4 => Cell::Nano(amounts.database.0),
+        5 => Cell::Int(amounts.vector_searches),
+        6 => Cell::Nano(amounts.vector_search.0),
+        7 => Cell::Nano(total.0),
+        _ => Cell::Null,
+    }
+}
+
+pub(super) fn read_costs(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Result<()> {
+    for (day, amounts) in books::costs(&world.tenant()?.state.meter, Day(0), Day(i32::MAX))? {
+        let total = amounts.total()?;
+        if !out.push(|column| cost_cell(day, &amounts, total, column))? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Every tenant's amounts by day, in the order of names and days.
+fn all_costs(world: &World) -> Result<Vec<(String, Day, Amounts)>> {
+    let mut all = Vec::new();
+    for (tenant, day, sums) in world.operator()?.operator.amounts()? {
+        all.push((tenant, Day(day), Amounts::from_sums(&sums)?));
+    }
+    all.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    Ok(all)
+}
+
+pub(super) fn read_all_costs(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Result<()> {
+    for (tenant, day, amounts) in all_costs(world)? {
+        let total = amounts.total()?;
+        let more = out.push(|column| match column {
+            0 => Cell::Text(&tenant),
+            other => cost_cell(day, &amounts, total, other - 1),
+        })?;
+        if !more {
+            break;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn read_all_usage(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Result<()> {
+    for (tenant, day, amounts) in all_costs(world)? {
+        let kinds = [
+            ("llm_tokens", amounts.llm_tokens, amounts.llm),
+            ("statements", amounts.db_queries, amounts.database),
+            ("vector_searches", amounts.vector_searches, amounts.vector_search),
+        ];
+        for (kind, quantity, cost) in kinds {
+            let more = out.push(|column| match column {
+                0 => Cell::Text(&tenant),
+                1 => Cell::Date(day.0),
+                2 => Cell::Text(kind),
+                3 => Cell::Int(quantity),
+                4 => Cell::Nano(cost.0),
+                _ => Cell::Null,
+            })?;
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}

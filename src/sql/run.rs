@@ -1,0 +1,113 @@
+//! Running what was planned.
+
+use std::sync::Arc;
+
+use datafusion::{
+    arrow::array::{ArrayRef, RecordBatch},
+    common::ParamValues,
+    logical_expr::LogicalPlan,
+    physical_plan::{ExecutionPlan, execute_stream},
+};
+use futures::{StreamExt, TryStreamExt};
+
+use super::{
+    complaints::from_datafusion,
+    guard::Kind,
+    prepared::{self, Plan, Prepared, Query},
+    session::{Answer, RowStream, RowTag, Session, Status},
+};
+use crate::{
+    error::{Code, Error, Result},
+    limits,
+};
+
+impl Session {
+    /// Runs a statement that may run now.
+    pub(super) async fn run(&mut self, prepared: &Arc<Prepared>, params: &[ArrayRef]) -> Result<Answer> {
+        if params.len() != prepared.parameters.len() {
+            return Err(Error::new(
+                Code::ProtocolViolation,
+                format!("the statement has {} parameters, {} were given", prepared.parameters.len(), params.len()),
+            ));
+        }
+        if !self.is_current(prepared) {
+            let again = Arc::new(self.plan(&prepared.parsed, &prepared.declared)?);
+            if again.columns != prepared.columns {
+                return Err(Error::new(Code::Unsupported, "cached plan must not change result type"));
+            }
+            return Box::pin(self.run(&again, params)).await;
+        }
+        match &prepared.plan {
+            Plan::Query(query) => self.run_query(query, prepared, params).await,
+            Plan::Write(write) => self.run_write(write, prepared, params).await,
+            Plan::Command => match &prepared.parsed.kind {
+                Kind::Sql(statement) => self.run_command(statement).await,
+                Kind::User(statement) => self.run_user(statement).await,
+                Kind::Nothing("") => Ok(Answer::Empty),
+                Kind::Nothing(tag) => Ok(Answer::Done { tag: (*tag).to_owned() }),
+            },
+        }
+    }
+
+    async fn run_query(&mut self, query: &Query, prepared: &Prepared, params: &[ArrayRef]) -> Result<Answer> {
+        let plan = self.physical(query, params).await?;
+        let rows = self.stream(plan)?;
+        let (columns, tag) = (prepared.columns.clone(), RowTag(query.tag));
+        if !query.effect {
+            return Ok(Answer::Rows { columns, rows, tag });
+        }
+        // What it changed must be on disk before its result is shown.
+        if self.status == Status::Open && self.world.operator().is_ok() {
+            return Err(Error::new(Code::ActiveTransaction, "this function cannot run inside a transaction block")
+                .with_hint("call it on its own, outside of BEGIN"));
+        }
+        let batches = gather(rows).await?;
+        if self.status == Status::Idle {
+            self.commit().await?;
+        }
+        Ok(Answer::Rows { columns, rows: Box::pin(futures::stream::iter(batches.into_iter().map(Ok))), tag })
+    }
+
+    /// The physical plan of a query with its parameters filled in.
+    pub(super) async fn physical(&self, query: &Query, params: &[ArrayRef]) -> Result<Arc<dyn ExecutionPlan>> {
+        let filled;
+        let plan = match params.is_empty() {
+            true => &query.plan,
+            false => {
+                let values = prepared::values(params, &query.placeholders)?;
+                filled = query.plan.clone().with_param_values(ParamValues::from(values)).map_err(from_datafusion)?;
+                &filled
+            }
+        };
+        self.physical_of(plan, query.optimized).await
+    }
+
+    pub(super) async fn physical_of(&self, plan: &LogicalPlan, optimized: bool) -> Result<Arc<dyn ExecutionPlan>> {
+        let made = match optimized {
+            true => self.state.query_planner().create_physical_plan(plan, &self.state).await,
+            false => self.state.create_physical_plan(plan).await,
+        };
+        made.map_err(from_datafusion)
+    }
+
+    /// The rows of a plan.
+    pub(super) fn stream(&self, plan: Arc<dyn ExecutionPlan>) -> Result<RowStream> {
+        let rows = execute_stream(plan, self.state.task_ctx()).map_err(from_datafusion)?;
+        Ok(Box::pin(rows.map_err(from_datafusion)))
+    }
+}
+
+/// All rows at once, for statements whose effect comes before their answer.
+pub(super) async fn gather(mut rows: RowStream) -> Result<Vec<RecordBatch>> {
+    let (mut batches, mut bytes) = (Vec::new(), 0usize);
+    while let Some(batch) = rows.next().await {
+        let batch = batch?;
+        bytes += batch.get_array_memory_size();
+        if bytes > limits::TENANT_QUERY_BYTES {
+            return Err(Error::new(Code::OutOfMemory, "the statement changes too many rows at once")
+                .with_hint("change fewer rows in one statement"));
+        }
+        batches.push(batch);
+    }
+    Ok(batches)
+}

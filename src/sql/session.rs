@@ -1,0 +1,465 @@
+//! One connection's session: its tenant, its settings, its transaction, its prepared statements.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::Duration,
+};
+
+use datafusion::{
+    arrow::array::{ArrayRef, RecordBatch},
+    execution::SessionState,
+    sql::sqlparser::ast,
+};
+use futures::Stream;
+use parking_lot::Mutex;
+
+use super::{
+    catalog::SessionCatalog,
+    engine::Engine,
+    guard::{self, Kind, Parsed},
+    pg,
+    planner::Names,
+    prepared::{Plan, Prepared},
+    settings::{self, Asker, Settings},
+    world::{Connection, OperatorWorld, TenantWorld, World},
+};
+use crate::{
+    codec::pgtype::PgType,
+    error::{Code, Error, Result},
+    limits,
+    tenant::{Login, Role},
+};
+
+/// Rows as they come.
+pub type RowStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
+
+/// One column of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// Its name as PostgreSQL would give it.
+    pub name: String,
+    /// Its type on the wire.
+    pub pg_type: PgType,
+    /// `atttypmod`; -1 where there is none.
+    pub type_modifier: i32,
+}
+
+/// What a statement gives.
+pub enum Answer {
+    /// Rows, and the tag to end with.
+    Rows {
+        /// Their columns.
+        columns: Vec<Column>,
+        /// The rows.
+        rows: RowStream,
+        /// The command tag.
+        tag: RowTag,
+    },
+    /// No rows.
+    Done {
+        /// The command tag, complete.
+        tag: String,
+    },
+    /// There was no statement.
+    Empty,
+}
+
+/// A command tag that ends with the number of rows: `SELECT`, `INSERT 0`, `UPDATE`.
+#[derive(Clone, Copy, Debug)]
+pub struct RowTag(pub &'static str);
+
+impl RowTag {
+    /// The tag for so many rows.
+    pub fn render(self, rows: u64) -> String {
+        match self.0 {
+            "EXPLAIN" | "SHOW" => self.0.to_owned(),
+            word => format!("{word} {rows}"),
+        }
+    }
+}
+
+/// A message beside the answer.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// `NOTICE` or `WARNING`.
+    pub severity: &'static str,
+    /// SQLSTATE.
+    pub code: &'static str,
+    /// The sentence.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// Where the transaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    /// Each statement commits by itself.
+    Idle,
+    /// Several statements of one message, committed together at its end.
+    Implicit,
+    /// After BEGIN.
+    Open,
+    /// After an error in an open transaction.
+    Failed,
+}
+
+/// One connection's session.
+pub struct Session {
+    pub(super) engine: Arc<Engine>,
+    pub(super) world: Arc<World>,
+    pub(super) state: SessionState,
+    pub(super) names: Names,
+    pub(super) settings: Arc<Mutex<Settings>>,
+    pub(super) status: Status,
+    pub(super) notices: Vec<Notice>,
+    changed: Vec<&'static str>,
+    statements: HashMap<String, Arc<Prepared>>,
+    pid: Arc<AtomicI32>,
+    listed: Arc<Mutex<Vec<(String, String)>>>,
+    _connection: Option<Connection>,
+}
+
+impl Session {
+    /// Opens the session of a finished login. `startup` are the client's startup parameters; those
+    /// that are settings are set, the rest is ignored.
+    ///
+    /// # Errors
+    /// 53300 at the tenant's connection limit; 22023 for a setting's bad value.
+    pub async fn open(engine: Arc<Engine>, login: Login, startup: &[(String, String)]) -> Result<Self> {
+        let (world, runtime, connection) = match login {
+            Login::Tenant(tenant, user) => {
+                tenant.check_open()?;
+                let state = engine.tenant(&tenant)?;
+                let connection = state.connect(limits::TENANT_CONNECTIONS)?;
+                let runtime = state.runtime.clone();
+                let world = TenantWorld {
+                    tenant,
+                    user,
+                    state,
+                    engine: engine.clone(),
+                    tx: Mutex::default(),
+                    acting_for: Mutex::default(),
+                };
+                (World::Tenant(world), runtime, Some(connection))
+            }
+            Login::Operator(operator) => {
+                let runtime = engine.operator_runtime()?;
+                (World::Operator(OperatorWorld { operator, engine: engine.clone() }), runtime, None)
+            }
+        };
+        let world = Arc::new(world);
+        let settings = Arc::new(Mutex::new(Settings::default()));
+        settings.lock().fix("session_authorization", world.user().to_owned());
+        let (listed, pid) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicI32::new(0)));
+        let catalog: Arc<dyn pg::catalog::Snapshots> = Arc::new(SessionCatalog::new(world.clone(), settings.clone(), listed.clone(), pid.clone()));
+        let names = Names::new(
+            world.clone(),
+            pg::bound(&catalog),
+            pg::relations::pg_catalog(catalog.clone()),
+            pg::relations::information_schema(catalog.clone()),
+        );
+        let state = engine.session_state(runtime);
+        let mut session = Self {
+            engine,
+            world,
+            state,
+            names,
+            settings,
+            status: Status::Idle,
+            notices: Vec::new(),
+            changed: Vec::new(),
+            statements: HashMap::new(),
+            pid,
+            listed,
+            _connection: connection,
+        };
+        session.start(startup)?;
+        Ok(session)
+    }
+
+    fn start(&mut self, startup: &[(String, String)]) -> Result<()> {
+        for (name, value) in startup {
+            match name.as_str() {
+                "options" => {
+                    for (name, value) in startup_options(value) {
+                        self.set(&name, &value, false)?;
+                    }
+                }
+                "user" | "database" | "replication" => {}
+                // A driver sends its machine's time zone; times are shown in UTC and it is told so.
+                "TimeZone" | "timezone" => {
+                    let _ = self.set(name, value, false);
+                }
+                _ if settings::find(name).is_ok() => self.set(name, value.trim_matches('\''), false)?,
+                _ => {}
+            }
+        }
+        self.changed.clear();
+        Ok(())
+    }
+
+    /// Tells the session the number its client cancels it by.
+    pub fn set_backend_pid(&mut self, pid: i32) {
+        self.pid.store(pid, Ordering::Relaxed);
+    }
+
+    /// Parses and judges a text; comments alone give nothing.
+    ///
+    /// # Errors
+    /// 42601, 54000, 54001, 0A000 and 42501.
+    pub fn parse(&self, sql: &str) -> Result<Vec<Parsed>> {
+        guard::parse(sql)
+    }
+
+    /// Plans a statement. `types` are the parameter types the client declares.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the statement.
+    pub async fn prepare(&mut self, parsed: &Parsed, types: &[Option<PgType>]) -> Result<Arc<Prepared>> {
+        self.check_alive()?;
+        self.check_not_failed(parsed)?;
+        Ok(Arc::new(self.plan(parsed, types)?))
+    }
+
+    /// Runs a prepared statement. `params` are arrays of length 1, in the Arrow form of the
+    /// prepared parameters' types.
+    ///
+    /// # Errors
+    /// Whatever goes wrong; the caller then calls [`Session::failed`].
+    pub async fn execute(&mut self, prepared: &Arc<Prepared>, params: &[ArrayRef]) -> Result<Answer> {
+        self.check_alive()?;
+        self.check_not_failed(&prepared.parsed)?;
+        if let World::Tenant(world) = &*self.world {
+            world.state.meter.statement(&world.acting_user());
+        }
+        self.run(prepared, params).await
+    }
+
+    /// The statements that follow belong to one message and commit together.
+    pub fn begin_implicit(&mut self) {
+        if self.status == Status::Idle {
+            self.status = Status::Implicit;
+        }
+    }
+
+    /// The message ended: commits what its statements wrote, or drops it.
+    ///
+    /// # Errors
+    /// Those of a commit.
+    pub async fn end_implicit(&mut self, ok: bool) -> Result<()> {
+        if self.status != Status::Implicit {
+            return Ok(());
+        }
+        match ok {
+            true => self.commit().await,
+            false => {
+                self.rollback();
+                Ok(())
+            }
+        }
+    }
+
+    /// A statement failed: an open transaction is aborted, an implicit one rolled back.
+    pub fn failed(&mut self) {
+        match self.status {
+            Status::Open | Status::Failed => self.status = Status::Failed,
+            Status::Idle | Status::Implicit => self.rollback(),
+        }
+    }
+
+    /// The byte of ReadyForQuery.
+    pub fn status(&self) -> u8 {
+        match self.status {
+            Status::Idle | Status::Implicit => b'I',
+            Status::Open => b'T',
+            Status::Failed => b'E',
+        }
+    }
+
+    /// The longest a statement may run.
+    pub fn statement_timeout(&self) -> Duration {
+        self.settings.lock().statement_timeout()
+    }
+
+    /// Messages for the client since the last call.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Settings to report since the last call.
+    pub fn take_parameter_changes(&mut self) -> Vec<(&'static str, String)> {
+        let settings = self.settings.lock();
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.dedup();
+        changed.into_iter().filter_map(|name| Some((name, settings.get(settings::find(name).ok()?)))).collect()
+    }
+
+    /// Settings to report at login.
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        let settings = self.settings.lock();
+        settings::SETTINGS.iter().filter(|s| s.reported).map(|s| (s.name, settings.get(s))).collect()
+    }
+
+    /// The prepared statement of a name.
+    pub fn statement(&self, name: &str) -> Option<Arc<Prepared>> {
+        self.statements.get(name).cloned()
+    }
+
+    /// Keeps a prepared statement; the empty name is the unnamed one, which is replaced.
+    ///
+    /// # Errors
+    /// 42P05 if the name is taken, 54000 at the limit.
+    pub fn keep_statement(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
+        if !name.is_empty() {
+            if self.statements.contains_key(name) {
+                return Err(Error::new(Code::DuplicatePrepared, format!("prepared statement \"{name}\" already exists")));
+            }
+            if self.statements.len() >= limits::SESSION_STATEMENTS {
+                return Err(Error::new(
+                    Code::TooLarge,
+                    format!("a session may hold {} prepared statements", limits::SESSION_STATEMENTS),
+                )
+                .with_hint("DEALLOCATE those that are no longer used"));
+            }
+            self.listed.lock().push((name.to_owned(), prepared.parsed.text.clone()));
+        }
+        self.statements.insert(name.to_owned(), prepared);
+        Ok(())
+    }
+
+    /// Forgets a prepared statement; false if there was none.
+    pub fn drop_statement(&mut self, name: &str) -> bool {
+        self.listed.lock().retain(|(n, _)| n != name);
+        self.statements.remove(name).is_some()
+    }
+
+    pub(super) fn drop_all_statements(&mut self) {
+        self.listed.lock().clear();
+        self.statements.clear();
+    }
+
+    pub(super) fn set(&mut self, name: &str, value: &str, local: bool) -> Result<()> {
+        let asker = self.asker();
+        let reported = self.settings.lock().set(name, value, local, asker)?;
+        self.settings_changed(reported);
+        Ok(())
+    }
+
+    pub(super) fn reset(&mut self, name: &str) -> Result<()> {
+        let asker = self.asker();
+        let reported = self.settings.lock().reset(name, asker)?;
+        self.settings_changed(reported);
+        Ok(())
+    }
+
+    pub(super) fn reset_all(&mut self) {
+        self.settings.lock().reset_all();
+        self.changed.extend(settings::SETTINGS.iter().filter(|s| s.reported).map(|s| s.name));
+        self.settings_changed(None);
+    }
+
+    /// Brings what depends on settings up to date.
+    fn settings_changed(&mut self, reported: Option<&'static str>) {
+        self.changed.extend(reported);
+        if let World::Tenant(world) = &*self.world {
+            *world.acting_for.lock() = self.settings.lock().end_user();
+        }
+    }
+
+    fn asker(&self) -> Asker {
+        Asker {
+            service: self.world.role() == Some(Role::Service),
+            in_transaction: matches!(self.status, Status::Open | Status::Implicit),
+        }
+    }
+
+    /// A dropped or suspended tenant ends its sessions' statements.
+    fn check_alive(&self) -> Result<()> {
+        match &*self.world {
+            World::Tenant(world) => world.tenant.check_open(),
+            World::Operator(_) => Ok(()),
+        }
+    }
+
+    fn check_not_failed(&self, parsed: &Parsed) -> Result<()> {
+        let ends = matches!(&parsed.kind, Kind::Sql(s) if matches!(**s, ast::Statement::Rollback { .. } | ast::Statement::Commit { .. }));
+        match self.status {
+            Status::Failed if !ends => Err(Error::new(
+                Code::InFailedTransaction,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Commits the transaction's writes with whatever counts wait to be written.
+    pub(super) async fn commit(&mut self) -> Result<()> {
+        let was = std::mem::replace(&mut self.status, Status::Idle);
+        let outcome = self.write().await;
+        self.settings.lock().end_transaction(outcome.is_ok());
+        self.settings_changed(None);
+        if outcome.is_err() && was == Status::Open {
+            self.rollback();
+        }
+        outcome
+    }
+
+    async fn write(&self) -> Result<()> {
+        let World::Tenant(world) = &*self.world else { return Ok(()) };
+        let tx = std::mem::take(&mut *world.tx.lock());
+        if tx.is_empty() {
+            return Ok(());
+        }
+        let mut batch = world.tenant.batch();
+        super::metering::embedded(world, &mut batch, tx.embedded_tokens())?;
+        let changes = tx.into_batch(&mut batch)?;
+        world.state.meter.drain_into(&mut batch)?;
+        batch.on_durable(world.state.apply_when_durable(changes));
+        world.tenant.commit(batch).await
+    }
+
+    /// Drops the transaction's writes.
+    pub(super) fn rollback(&mut self) {
+        self.status = Status::Idle;
+        if let World::Tenant(world) = &*self.world {
+            *world.tx.lock() = Default::default();
+        }
+        self.settings.lock().end_transaction(false);
+        self.settings_changed(None);
+    }
+
+    pub(super) fn notice(&mut self, severity: &'static str, code: &'static str, message: impl Into<String>) {
+        self.notices.push(Notice { severity, code, message: message.into(), hint: None });
+    }
+
+    /// A plan that was made for another state of the catalog must be made again.
+    pub(super) fn is_current(&self, prepared: &Prepared) -> bool {
+        match &prepared.plan {
+            Plan::Query(query) => query.path == self.settings.lock().path(),
+            _ => true,
+        }
+    }
+}
+
+/// `-c name=value -c name=value`, as libpq sends it in `options`.
+fn startup_options(text: &str) -> Vec<(String, String)> {
+    let mut words = text.split_whitespace();
+    let mut pairs = Vec::new();
+    while let Some(word) = words.next() {
+        let pair = match word.strip_prefix("-c") {
+            Some("") => words.next(),
+            Some(rest) => Some(rest),
+            None => word.strip_prefix("--"),
+        };
+        if let Some((name, value)) = pair.and_then(|p| p.split_once('=')) {
+            pairs.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    pairs
+}

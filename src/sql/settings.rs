@@ -1,0 +1,311 @@
+//! `SET`, `RESET` and `SHOW`: one list of settings, and nothing outside it.
+//!
+//! A setting that is not listed cannot be set, whatever it is called (42501): DataFusion's own
+//! options, which could lift memory limits or open directories, are not reachable at all.
+
+use std::{collections::HashMap, time::Duration};
+
+use crate::{
+    error::{Code, Error, Result},
+    limits,
+};
+
+/// How a setting may be changed.
+enum Rule {
+    /// Shown only.
+    Fixed,
+    /// Any text of bounded length.
+    Text,
+    /// One of these words, compared without case; the first is how it is stored.
+    Words(&'static [&'static str]),
+    /// Milliseconds or a PostgreSQL interval such as `5s`; at most this many milliseconds (0 means the most).
+    Millis(u64),
+    /// A whole number between two bounds.
+    Int(i64, i64),
+    /// `search_path`.
+    Path,
+    /// Only users of role service.
+    EndUser,
+}
+
+/// One setting.
+pub(super) struct Setting {
+    pub(super) name: &'static str,
+    pub(super) default: &'static str,
+    rule: Rule,
+    /// Sent as ParameterStatus at login and on change.
+    pub(super) reported: bool,
+    pub(super) description: &'static str,
+}
+
+const ON: &[&str] = &["on", "true", "yes", "1"];
+const OFF: &[&str] = &["off", "false", "no", "0"];
+const UTC: &[&str] = &["UTC", "Etc/UTC", "GMT", "Z", "0", "Universal", "Zulu", "Etc/UCT", "UCT"];
+const ISO: &[&str] = &["ISO, MDY", "ISO", "ISO, DMY", "ISO, YMD", "ISO,MDY", "ISO,DMY", "ISO,YMD", "MDY", "DMY", "YMD"];
+const STATEMENT_TIMEOUT_MS: u64 = limits::STATEMENT_TIMEOUT.as_millis() as u64;
+const FOREVER_MS: u64 = i32::MAX as u64;
+
+macro_rules! settings {
+    ($( $name:literal = $default:expr, $rule:expr, $reported:literal, $description:literal; )*) => {
+        /// Every setting there is.
+        pub(super) const SETTINGS: &[Setting] = &[ $( Setting {
+            name: $name, default: $default, rule: $rule, reported: $reported, description: $description,
+        }, )* ];
+    };
+}
+
+/// What `SHOW server_version` and the login say; `server_version_num` agrees with it.
+pub(super) const SERVER_VERSION: &str = concat!("16.6 (Bulkhead ", env!("CARGO_PKG_VERSION"), ")");
+
+settings! {
+    "application_name" = "", Rule::Text, true, "Name of the application that opened the session.";
+    "bulkhead.user" = "", Rule::EndUser, false, "End user of this tenant for whom a service acts.";
+    "bytea_output" = "hex", Rule::Words(&["hex"]), false, "Text form of bytea.";
+    "client_encoding" = "UTF8", Rule::Words(&["UTF8", "UTF-8", "unicode"]), true, "Encoding of the client.";
+    "client_min_messages" = "notice", Rule::Words(&["notice", "warning", "error", "log", "debug", "debug1", "info"]), false, "Least level of messages sent.";
+    "DateStyle" = "ISO, MDY", Rule::Words(ISO), true, "Form of dates.";
+    "default_transaction_isolation" = "read committed", Rule::Words(&["read committed"]), false, "Isolation of new transactions.";
+    "default_transaction_read_only" = "off", Rule::Words(OFF), true, "Whether new transactions are read-only.";
+    "extra_float_digits" = "1", Rule::Int(-15, 3), false, "Digits of floats; the shortest exact form is always used.";
+    "idle_in_transaction_session_timeout" = "0", Rule::Millis(FOREVER_MS), false, "Longest idle time in a transaction.";
+    "in_hot_standby" = "off", Rule::Fixed, true, "Whether this is a standby.";
+    "integer_datetimes" = "on", Rule::Fixed, true, "Datetimes are integers.";
+    "IntervalStyle" = "postgres", Rule::Words(&["postgres"]), true, "Form of intervals.";
+    "is_superuser" = "off", Rule::Fixed, true, "Nobody is.";
+    "lc_collate" = "C", Rule::Fixed, false, "Order of text.";
+    "lc_ctype" = "C", Rule::Fixed, false, "Classes of characters.";
+    "lc_messages" = "C", Rule::Words(&["C", "en_US.UTF-8", "en_US.utf8"]), false, "Language of messages.";
+    "lock_timeout" = "0", Rule::Millis(FOREVER_MS), false, "There are no locks to wait for.";
+    "max_identifier_length" = "63", Rule::Fixed, false, "Longest identifier in bytes.";
+    "row_security" = "on", Rule::Words(ON), false, "Isolation cannot be switched off.";
+    "search_path" = "\"$user\", public, ai, bulkhead", Rule::Path, true, "Schemas searched for unqualified names.";
+    "server_encoding" = "UTF8", Rule::Fixed, true, "Encoding of the server.";
+    "server_version" = SERVER_VERSION, Rule::Fixed, true, "Version of the server.";
+    "server_version_num" = "160006", Rule::Fixed, false, "Version as a number.";
+    "session_authorization" = "", Rule::Fixed, true, "The user of the session.";
+    "standard_conforming_strings" = "on", Rule::Words(ON), true, "Backslashes in '...' are plain.";
+    "statement_timeout" = "0", Rule::Millis(STATEMENT_TIMEOUT_MS), false, "Longest run of a statement; 0 is the server's cap of 300 s.";
+    "synchronous_commit" = "on", Rule::Words(ON), false, "A commit is on disk before it is acknowledged.";
+    "TimeZone" = "UTC", Rule::Words(UTC), true, "Time zone of displayed times.";
+    "transaction_isolation" = "read committed", Rule::Words(&["read committed"]), false, "Isolation of this transaction.";
+    "transaction_read_only" = "off", Rule::Words(OFF), false, "Whether this transaction is read-only.";
+}
+
+/// The values of one session.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settings {
+    session: HashMap<&'static str, String>,
+    /// `SET LOCAL`: gone at the end of the transaction.
+    local: HashMap<&'static str, String>,
+    /// What `SET` in a transaction replaced, to be restored if it rolls back.
+    undo: Vec<(&'static str, Option<String>)>,
+}
+
+/// Who asks, as far as it decides what may be set.
+#[derive(Clone, Copy)]
+pub(super) struct Asker {
+    pub(super) service: bool,
+    pub(super) in_transaction: bool,
+}
+
+/// The setting of a name, compared without case.
+pub(super) fn find(name: &str) -> Result<&'static Setting> {
+    SETTINGS.iter().find(|s| s.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+        Error::new(Code::InsufficientPrivilege, format!("setting \"{}\" cannot be read or set here", shorten(name)))
+            .with_hint("SHOW ALL lists the settings of a session")
+    })
+}
+
+fn shorten(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+impl Settings {
+    /// The value of a setting in force now.
+    pub(super) fn get(&self, setting: &Setting) -> String {
+        let set = self.local.get(setting.name).or_else(|| self.session.get(setting.name));
+        set.map_or(setting.default, String::as_str).to_owned()
+    }
+
+    /// `SET [LOCAL] name = value`; gives the name where clients must be told of the change.
+    pub(super) fn set(&mut self, name: &str, value: &str, local: bool, asker: Asker) -> Result<Option<&'static str>> {
+        let setting = find(name)?;
+        let value = setting.check(value, asker)?;
+        self.put(setting, Some(value), local && asker.in_transaction, local, asker);
+        Ok(setting.reported.then_some(setting.name))
+    }
+
+    /// `RESET name`.
+    pub(super) fn reset(&mut self, name: &str, asker: Asker) -> Result<Option<&'static str>> {
+        let setting = find(name)?;
+        if matches!(setting.rule, Rule::Fixed) {
+            return Err(setting.fixed());
+        }
+        self.put(setting, None, false, false, asker);
+        Ok(setting.reported.then_some(setting.name))
+    }
+
+    fn put(&mut self, setting: &'static Setting, value: Option<String>, to_local: bool, local: bool, asker: Asker) {
+        if local {
+            // Outside a transaction SET LOCAL has no effect, as in PostgreSQL.
+            if let (true, Some(value)) = (to_local, value) {
+                self.local.insert(setting.name, value);
+            }
+            return;
+        }
+        self.local.remove(setting.name);
+        let old = match value {
+            Some(value) => self.session.insert(setting.name, value),
+            None => self.session.remove(setting.name),
+        };
+        if asker.in_transaction {
+            self.undo.push((setting.name, old));
+        }
+    }
+
+    /// `RESET ALL`, except what the login fixed.
+    pub(super) fn reset_all(&mut self) {
+        self.session.retain(|name, _| *name == "session_authorization");
+        self.local.clear();
+        self.undo.clear();
+    }
+
+    /// Values that the login decides.
+    pub(super) fn fix(&mut self, name: &'static str, value: String) {
+        self.session.insert(name, value);
+    }
+
+    /// The transaction ended.
+    pub(super) fn end_transaction(&mut self, committed: bool) {
+        self.local.clear();
+        let undo = std::mem::take(&mut self.undo);
+        if committed {
+            return;
+        }
+        for (name, old) in undo.into_iter().rev() {
+            match old {
+                Some(value) => self.session.insert(name, value),
+                None => self.session.remove(name),
+            };
+        }
+    }
+
+    /// The end user a service acts for, if one is set.
+    pub(super) fn end_user(&self) -> Option<String> {
+        let set = self.local.get("bulkhead.user").or_else(|| self.session.get("bulkhead.user"));
+        set.filter(|u| !u.is_empty()).cloned()
+    }
+
+    /// Schemas in the order of `search_path`, lower case, `$user` left out.
+    pub(super) fn path(&self) -> Vec<String> {
+        let path = find("search_path").map(|s| self.get(s)).unwrap_or_default();
+        path.split(',').map(|p| p.trim().trim_matches('"').to_owned()).filter(|p| p != "$user" && !p.is_empty()).collect()
+    }
+
+    /// The longest a statement may run.
+    pub(super) fn statement_timeout(&self) -> Duration {
+        let set = find("statement_timeout").map(|s| self.get(s)).unwrap_or_default();
+        match millis(&set) {
+            None | Some(0) => limits::STATEMENT_TIMEOUT,
+            Some(ms) => Duration::from_millis(ms).min(limits::STATEMENT_TIMEOUT),
+        }
+    }
+}
+
+impl Setting {
+    fn fixed(&self) -> Error {
+        Error::new(Code::InsufficientPrivilege, format!("parameter \"{}\" cannot be changed", self.name))
+    }
+
+    fn invalid(&self, value: &str, allowed: &str) -> Error {
+        Error::new(
+            Code::InvalidParameterValue,
+            format!("invalid value for parameter \"{}\": \"{}\"", self.name, shorten(value)),
+        )
+        .with_hint(format!("allowed: {allowed}"))
+    }
+
+    /// The value as it is stored.
+    fn check(&self, value: &str, asker: Asker) -> Result<String> {
+        if value.eq_ignore_ascii_case("default") {
+            return Ok(self.default.to_owned());
+        }
+        match &self.rule {
+            Rule::Fixed => Err(self.fixed()),
+            Rule::Text if value.len() <= limits::NAME_BYTES => Ok(value.to_owned()),
+            // PostgreSQL cuts long application names rather than refusing them.
+            Rule::Text => Ok(value.chars().take(limits::NAME_BYTES / 4).collect()),
+            Rule::Words(words) => match words.iter().find(|w| w.eq_ignore_ascii_case(value)) {
+                Some(_) => Ok(words[0].to_owned()),
+                None if self.name == "row_security" => Err(Error::new(
+                    Code::InsufficientPrivilege,
+                    "row_security cannot be switched off",
+                )),
+                None => Err(self.invalid(value, &words.join(", "))),
+            },
+            Rule::Millis(most) => match millis(value) {
+                Some(ms) if ms <= *most => Ok(ms.to_string()),
+                _ => Err(self.invalid(value, &format!("0 to {most} milliseconds, or an interval such as '5s'"))),
+            },
+            Rule::Int(low, high) => match value.parse::<i64>() {
+                Ok(n) if (*low..=*high).contains(&n) => Ok(n.to_string()),
+                _ => Err(self.invalid(value, &format!("{low} to {high}"))),
+            },
+            Rule::Path if value.len() <= 1024 => Ok(value.to_owned()),
+            Rule::Path => Err(self.invalid(value, "a list of schemas")),
+            Rule::EndUser if !asker.service => Err(Error::new(
+                Code::InsufficientPrivilege,
+                "only a user of role service may act for another user",
+            )),
+            Rule::EndUser if value.len() <= limits::NAME_BYTES => Ok(value.to_owned()),
+            Rule::EndUser => Err(self.invalid(value, "a name of at most 63 bytes")),
+        }
+    }
+}
+
+/// Milliseconds of `250`, `250ms`, `5s`, `2min`, `1h`.
+fn millis(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let factor = match text[digits..].trim() {
+        "" | "ms" => 1,
+        "s" => 1_000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Asker = Asker { service: false, in_transaction: true };
+
+    #[test]
+    fn a_rolled_back_set_is_undone_and_a_local_one_always() {
+        let mut s = Settings::default();
+        s.set("application_name", "a", false, Asker { in_transaction: false, ..PLAIN }).unwrap();
+        s.set("application_name", "b", false, PLAIN).unwrap();
+        s.set("statement_timeout", "5s", true, PLAIN).unwrap();
+        assert_eq!(s.statement_timeout(), Duration::from_secs(5));
+        s.end_transaction(false);
+        assert_eq!(s.get(find("application_name").unwrap()), "a");
+        assert_eq!(s.statement_timeout(), limits::STATEMENT_TIMEOUT);
+    }
+
+    #[test]
+    fn what_is_not_listed_does_not_exist() {
+        let mut s = Settings::default();
+        for name in ["datafusion.runtime.memory_limit", "bulkhead.tenant", "role", "nope"] {
+            assert_eq!(s.set(name, "1", false, PLAIN).unwrap_err().code(), Code::InsufficientPrivilege, "{name}");
+            assert_eq!(s.reset(name, PLAIN).unwrap_err().code(), Code::InsufficientPrivilege, "{name}");
+        }
+        assert_eq!(s.set("row_security", "off", false, PLAIN).unwrap_err().code(), Code::InsufficientPrivilege);
+        assert_eq!(s.set("bulkhead.user", "u", false, PLAIN).unwrap_err().code(), Code::InsufficientPrivilege);
+        assert!(s.set("bulkhead.user", "u", false, Asker { service: true, ..PLAIN }).is_ok());
+        assert_eq!(s.set("statement_timeout", "301s", false, PLAIN).unwrap_err().code(), Code::InvalidParameterValue);
+    }
+}

@@ -1,0 +1,165 @@
+//! A transaction's own writes: seen by its session, and by nobody else until they are on disk.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use uuid::Uuid;
+
+use super::documents::{self, Document, Written, chunk_key};
+use crate::{
+    ai::corpus::Corpus,
+    error::Result,
+    tenant::{Batch, Table, Version},
+};
+
+/// What a transaction has written so far. Reads go through it first.
+#[derive(Default)]
+pub(super) struct Tx {
+    writes: Writes,
+    savepoints: Vec<(String, Writes)>,
+    /// The written documents, searchable.
+    overlay: Corpus,
+    /// Versions of the rows that the running statement has read, for the check at commit.
+    seen: HashMap<Uuid, Version>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Writes {
+    /// The document as this transaction leaves it; `None` is a deletion.
+    documents: BTreeMap<Uuid, Option<Arc<Written>>>,
+    /// What was stored when this transaction first wrote the document: its version and number of chunks.
+    before: HashMap<Uuid, Option<(Version, u32)>>,
+}
+
+/// One change of the search index, applied in commit order.
+#[derive(Debug)]
+pub(super) enum Change {
+    Upsert(Arc<Written>),
+    Remove(Uuid),
+}
+
+impl Tx {
+    /// Whether nothing was written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.writes.documents.is_empty()
+    }
+
+    /// The document as this transaction leaves it; the outer `None` means it did not touch it.
+    pub(super) fn document(&self, id: Uuid) -> Option<Option<&Arc<Written>>> {
+        self.writes.documents.get(&id).map(Option::as_ref)
+    }
+
+    /// Everything written, in id order.
+    pub(super) fn documents(&self) -> impl Iterator<Item = (Uuid, Option<&Arc<Written>>)> {
+        self.writes.documents.iter().map(|(id, w)| (*id, w.as_ref()))
+    }
+
+    /// The written documents as a searchable index, and the ids it replaces or hides.
+    pub(super) fn layer(&self) -> (&Corpus, HashSet<Uuid>) {
+        (&self.overlay, self.writes.documents.keys().copied().collect())
+    }
+
+    /// Remembers which version of a row a scan has read.
+    pub(super) fn saw(&mut self, id: Uuid, version: Version) {
+        self.seen.insert(id, version);
+    }
+
+    /// Forgets what former statements read.
+    pub(super) fn forget_seen(&mut self) {
+        self.seen.clear();
+    }
+
+    /// The version that the running statement read of a row.
+    pub(super) fn seen(&self, id: Uuid) -> Option<Version> {
+        self.seen.get(&id).copied()
+    }
+
+    /// Writes a document. `before` is what is stored (its version and number of chunks), or `None`
+    /// for a new id; only the first write of a transaction counts.
+    ///
+    /// # Errors
+    /// Those of the index, with nothing changed.
+    pub(super) fn put(&mut self, written: Arc<Written>, before: Option<(Version, u32)>) -> Result<()> {
+        let id = written.document.id;
+        self.overlay.upsert(written.entry.clone())?;
+        self.writes.before.entry(id).or_insert(before);
+        self.writes.documents.insert(id, Some(written));
+        Ok(())
+    }
+
+    /// Deletes a document.
+    pub(super) fn delete(&mut self, id: Uuid, before: Option<(Version, u32)>) {
+        self.overlay.remove(id);
+        self.writes.before.entry(id).or_insert(before);
+        self.writes.documents.insert(id, None);
+    }
+
+    /// `SAVEPOINT name`.
+    pub(super) fn savepoint(&mut self, name: &str) {
+        self.savepoints.push((name.to_owned(), self.writes.clone()));
+    }
+
+    /// `RELEASE name`: false when there is none.
+    pub(super) fn release(&mut self, name: &str) -> bool {
+        let at = self.savepoints.iter().rposition(|(n, _)| n == name);
+        at.inspect(|&at| self.savepoints.truncate(at)).is_some()
+    }
+
+    /// `ROLLBACK TO name`: the savepoint stays. False when there is none.
+    pub(super) fn rollback_to(&mut self, name: &str) -> Result<bool> {
+        let Some(at) = self.savepoints.iter().rposition(|(n, _)| n == name) else { return Ok(false) };
+        self.savepoints.truncate(at + 1);
+        self.writes = self.savepoints[at].1.clone();
+        self.overlay = Corpus::default();
+        for written in self.writes.documents.values().flatten() {
+            self.overlay.upsert(written.entry.clone())?;
+        }
+        Ok(true)
+    }
+
+    /// Puts every write into a batch that fails as a whole if another commit touched one of the
+    /// same documents since. Gives the changes of the index, for when the batch is on disk.
+    pub(super) fn into_batch(self, batch: &mut Batch) -> Result<Vec<Change>> {
+        let Writes { documents, before } = self.writes;
+        let mut changes = Vec::with_capacity(documents.len());
+        for (id, written) in documents {
+            let before = before.get(&id).copied().flatten();
+            if written.is_none() && before.is_none() {
+                continue;
+            }
+            batch.expect(Table::Documents, id.as_bytes(), before.map(|(version, _)| version));
+            let kept = match written {
+                Some(written) => {
+                    put(batch, &written.document)?;
+                    for chunk in &written.chunks {
+                        batch.put(Table::Chunks, &chunk_key(id, chunk.no), documents::encode(chunk)?);
+                    }
+                    let kept = written.document.chunks;
+                    changes.push(Change::Upsert(written));
+                    kept
+                }
+                None => {
+                    batch.delete(Table::Documents, id.as_bytes());
+                    changes.push(Change::Remove(id));
+                    0
+                }
+            };
+            for no in kept..before.map_or(0, |(_, chunks)| chunks) {
+                batch.delete(Table::Chunks, &chunk_key(id, no));
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Tokens embedded by the writes that stand.
+    pub(super) fn embedded_tokens(&self) -> i64 {
+        self.writes.documents.values().flatten().map(|w| w.embedded_tokens).sum()
+    }
+}
+
+fn put(batch: &mut Batch, document: &Document) -> Result<()> {
+    batch.put(Table::Documents, document.key(), documents::encode(document)?);
+    Ok(())
+}

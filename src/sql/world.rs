@@ -1,0 +1,270 @@
+//! Everything one session can reach, and nothing else.
+//!
+//! A session's tables, functions and plans hold a [`World`]: of one tenant, or of the operator.
+//! There is no way from one to another, because there is no value that names two.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use datafusion::execution::runtime_env::RuntimeEnv;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use super::{
+    documents::{self, Chunk, Document},
+    engine::Engine,
+    tx::{Change, Tx},
+};
+use crate::{
+    ai::corpus::{Corpus, Layers},
+    error::{Code, Error, Result},
+    ledger::meter::Meter,
+    tenant::{Operator, Role, Table, Tenant, User},
+};
+
+/// What a session reaches.
+#[derive(Debug)]
+pub(super) enum World {
+    /// One tenant.
+    Tenant(TenantWorld),
+    /// The operator's plane.
+    Operator(OperatorWorld),
+}
+
+/// A tenant as one of its sessions sees it.
+pub(super) struct TenantWorld {
+    pub(super) tenant: Tenant,
+    pub(super) user: User,
+    pub(super) state: Arc<TenantState>,
+    pub(super) engine: Arc<Engine>,
+    /// This session's transaction.
+    pub(super) tx: Mutex<Tx>,
+    /// The end user for whom a service acts.
+    pub(super) acting_for: Mutex<Option<String>>,
+}
+
+/// The operator's plane as one of its sessions sees it.
+pub(super) struct OperatorWorld {
+    pub(super) operator: Operator,
+    pub(super) engine: Arc<Engine>,
+}
+
+impl std::fmt::Debug for TenantWorld {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TenantWorld({:?})", self.tenant)
+    }
+}
+
+impl std::fmt::Debug for OperatorWorld {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OperatorWorld")
+    }
+}
+
+impl World {
+    /// The tenant's side, or the error a tenant's function gives on the operator's plane.
+    pub(super) fn tenant(&self) -> Result<&TenantWorld> {
+        match self {
+            Self::Tenant(world) => Ok(world),
+            Self::Operator(_) => {
+                Err(Error::new(Code::InsufficientPrivilege, "the operator has no access to a tenant's data"))
+            }
+        }
+    }
+
+    /// The operator's side.
+    pub(super) fn operator(&self) -> Result<&OperatorWorld> {
+        match self {
+            Self::Operator(world) => Ok(world),
+            Self::Tenant(_) => Err(Error::new(Code::InsufficientPrivilege, "only the operator may do this")),
+        }
+    }
+
+    /// The name of the database: the tenant's.
+    pub(super) fn database(&self) -> &str {
+        match self {
+            Self::Tenant(world) => world.tenant.name(),
+            Self::Operator(_) => "bulkhead",
+        }
+    }
+
+    /// The name of the logged-in user.
+    pub(super) fn user(&self) -> &str {
+        match self {
+            Self::Tenant(world) => &world.user.name,
+            Self::Operator(world) => world.operator.name(),
+        }
+    }
+
+    /// The role of the user in the tenant; the operator has none.
+    pub(super) fn role(&self) -> Option<Role> {
+        match self {
+            Self::Tenant(world) => Some(world.user.role),
+            Self::Operator(_) => None,
+        }
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        match self {
+            Self::Tenant(world) => &world.engine,
+            Self::Operator(world) => &world.engine,
+        }
+    }
+}
+
+impl TenantWorld {
+    /// The user that rows and usage lines name: the end user where a service acts for one.
+    pub(super) fn acting_user(&self) -> String {
+        self.acting_for.lock().clone().unwrap_or_else(|| self.user.name.clone())
+    }
+
+    /// Runs `search` over the tenant's index with this transaction's writes on top.
+    pub(super) async fn with_layers<T>(&self, search: impl FnOnce(&Layers<'_>) -> Result<T>) -> Result<T> {
+        let index = self.state.index(&self.tenant).await?;
+        index.catch_up()?;
+        let corpus = index.corpus.read();
+        let tx = self.tx.lock();
+        let (overlay, hidden) = tx.layer();
+        let overlay = (!tx.is_empty()).then_some(overlay);
+        search(&Layers { base: &corpus, overlay, hidden: &hidden })
+    }
+
+    /// A document as this transaction sees it.
+    pub(super) fn document(&self, id: Uuid) -> Result<Option<Document>> {
+        if let Some(own) = self.tx.lock().document(id) {
+            return Ok(own.map(|w| w.document.clone()));
+        }
+        let stored = self.tenant.get(Table::Documents, id.as_bytes())?;
+        stored.map(|s| documents::decode(&s.value)).transpose()
+    }
+
+    /// A chunk as this transaction sees it.
+    pub(super) fn chunk(&self, document: Uuid, no: u32) -> Result<Option<Chunk>> {
+        if let Some(own) = self.tx.lock().document(document) {
+            return Ok(own.and_then(|w| w.chunks.get(no as usize).cloned()));
+        }
+        let stored = self.tenant.get(Table::Chunks, &documents::chunk_key(document, no))?;
+        stored.map(|s| documents::decode(&s.value)).transpose()
+    }
+}
+
+/// What the process keeps for a tenant between its sessions. Derived from rows, all of it.
+pub(super) struct TenantState {
+    pub(super) meter: Arc<Meter>,
+    pub(super) runtime: Arc<RuntimeEnv>,
+    pub(super) connections: AtomicUsize,
+    index: OnceCell<Index>,
+    /// Commits to apply to the index, in commit order; `None` until someone loads it.
+    changes: Arc<Mutex<Option<VecDeque<Change>>>>,
+}
+
+impl std::fmt::Debug for TenantState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TenantState")
+    }
+}
+
+/// A tenant's search index and the commits it has yet to take in.
+pub(super) struct Index {
+    pub(super) corpus: RwLock<Corpus>,
+    changes: Arc<Mutex<Option<VecDeque<Change>>>>,
+}
+
+impl TenantState {
+    pub(super) fn new(meter: Arc<Meter>, runtime: Arc<RuntimeEnv>) -> Self {
+        Self {
+            meter,
+            runtime,
+            connections: AtomicUsize::new(0),
+            index: OnceCell::new(),
+            changes: Arc::default(),
+        }
+    }
+
+    /// The tenant's index, built from its rows at first use.
+    async fn index(&self, tenant: &Tenant) -> Result<&Index> {
+        self.index
+            .get_or_try_init(|| async {
+                // From here on commits queue up; the scan may already contain them, and applying
+                // them again changes nothing.
+                self.changes.lock().get_or_insert_default();
+                let tenant = tenant.clone();
+                let corpus = tokio::task::spawn_blocking(move || load(&tenant)).await.map_err(Error::internal)??;
+                Ok(Index { corpus: RwLock::new(corpus), changes: self.changes.clone() })
+            })
+            .await
+    }
+
+    /// A callback for a batch: queues its changes for the index once they are on disk.
+    pub(super) fn apply_when_durable(&self, changes: Vec<Change>) -> impl FnOnce() + Send + 'static {
+        let queue = self.changes.clone();
+        move || {
+            if let Some(queue) = queue.lock().as_mut() {
+                queue.extend(changes);
+            }
+        }
+    }
+
+    /// Counts a connection in, or refuses it at the cap.
+    pub(super) fn connect(self: &Arc<Self>, cap: usize) -> Result<Connection> {
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= cap {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(Error::new(
+                Code::TooManyConnections,
+                format!("too many connections: this tenant may have {cap} at once"),
+            )
+            .with_hint("close idle connections or use a pool"));
+        }
+        Ok(Connection(self.clone()))
+    }
+}
+
+/// A counted connection; uncounted when dropped.
+pub(super) struct Connection(Arc<TenantState>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Index {
+    /// Takes in the commits that are on disk. The queue is emptied under the index's own lock, so
+    /// that two readers cannot apply two commits in the wrong order.
+    fn catch_up(&self) -> Result<()> {
+        if self.changes.lock().as_ref().is_none_or(VecDeque::is_empty) {
+            return Ok(());
+        }
+        let mut corpus = self.corpus.write();
+        let changes = self.changes.lock().as_mut().map(std::mem::take).unwrap_or_default();
+        for change in changes {
+            match change {
+                Change::Upsert(written) => corpus.upsert(written.entry.clone())?,
+                Change::Remove(id) => {
+                    corpus.remove(id);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn load(tenant: &Tenant) -> Result<Corpus> {
+    let mut corpus = Corpus::default();
+    for row in tenant.scan(Table::Documents, &[]) {
+        let (_, stored) = row?;
+        let document: Document = documents::decode(&stored.value)?;
+        let mut chunks = Vec::with_capacity(document.chunks as usize);
+        for row in tenant.scan(Table::Chunks, document.key()) {
+            chunks.push(documents::decode(&row?.1.value)?);
+        }
+        corpus.upsert(documents::index_entry(&document, chunks)?)?;
+    }
+    Ok(corpus)
+}

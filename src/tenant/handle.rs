@@ -1,0 +1,186 @@
+//! [`Tenant`]: the one way to a tenant's data.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, Weak},
+};
+
+use super::{
+    batch::{self, Batch, Sums},
+    directory::{Directory, Live, TenantSettings},
+    per::Forget,
+    plane::State,
+    published::{Publication, Published},
+    seal::{self, Stored},
+    table::{Access, Table},
+    users::{self, Change, Role, User, UserRecord},
+};
+use crate::error::{Code, Error, Result};
+
+/// Possession of this is permission to a tenant's data, and there is no other way to it. Only
+/// [`Attempt::last`](super::Attempt::last) makes one. Once the tenant is dropped, everything here
+/// fails with [`Code::InvalidAuthorization`].
+#[derive(Clone)]
+pub struct Tenant {
+    directory: Arc<Directory>,
+    live: Arc<Live>,
+}
+
+impl fmt::Debug for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tenant").field(&self.live.name).finish()
+    }
+}
+
+impl Tenant {
+    /// For a finished login.
+    pub(super) fn mint(directory: Arc<Directory>, live: Arc<Live>) -> Self {
+        Self { directory, live }
+    }
+
+    /// The tenant's name: the `dbname` of its logins.
+    pub fn name(&self) -> &str {
+        &self.live.name
+    }
+
+    /// What the operator has set, as of now.
+    pub fn settings(&self) -> TenantSettings {
+        self.live
+            .settings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Fails with [`Code::InvalidAuthorization`] when dropped and [`Code::NotReady`] when suspended.
+    /// Costs an atomic read: call it for every statement.
+    pub fn check_open(&self) -> Result<()> {
+        match self.live.plane.state() {
+            State::Active => Ok(()),
+            State::Suspended => Err(suspended()),
+            State::Dropped => self.live.plane.check_exists(),
+        }
+    }
+
+    /// One value. Fails with [`Code::Corrupted`] if what is stored does not open as this tenant's.
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Stored>> {
+        batch::check_access(table, Access::Tenant)?;
+        self.live.plane.get(table, key)
+    }
+
+    /// Values whose keys start with `prefix`, in key order, read as the iterator advances. It is no
+    /// snapshot: a commit meanwhile may be seen in part, though never half of one value. Ends after
+    /// the first error.
+    pub fn scan(&self, table: Table, prefix: &[u8]) -> impl Iterator<Item = Result<(Vec<u8>, Stored)>> + Send + use<> {
+        self.live.plane.scan_as(Access::Tenant, table, prefix)
+    }
+
+    /// The same for keys from `from` (included) to `to` (excluded; `None` is the table's end).
+    pub fn scan_from(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Stored)>> + Send + use<> {
+        let scan = self.live.plane.scan_from(table, from, to);
+        scan.refused(batch::check_access(table, Access::Tenant).err())
+    }
+
+    /// An empty set of changes.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.live.plane.clone())
+    }
+
+    /// Makes the changes, all or none, durable when it returns. Sealing happens on the caller's
+    /// thread. Dropping the future after its first await does not undo anything.
+    ///
+    /// Fails with [`Code::SerializationFailure`] when an expectation does not hold,
+    /// [`Code::NumericOutOfRange`] when a counter overflows, [`Code::TooLarge`] over the limits of
+    /// keys, values and commits, [`Code::DiskFull`] when only deletes are accepted,
+    /// [`Code::Shutdown`] after close and [`Code::Io`] after storage has failed.
+    pub async fn commit(&self, batch: Batch) -> Result<()> {
+        if batch.is_empty() {
+            return self.live.plane.check_exists();
+        }
+        let request = batch.seal(&self.live.plane, Access::Tenant, Some(&self.directory.operator))?;
+        self.directory.committer.submit(request).await
+    }
+
+    /// The same for threads outside the runtime.
+    pub fn commit_blocking(&self, batch: Batch) -> Result<()> {
+        futures::executor::block_on(tokio::task::unconstrained(self.commit(batch)))
+    }
+
+    /// Counters written by [`Batch::add`].
+    pub fn sums(&self, table: Table, key: &[u8]) -> Result<Option<Sums>> {
+        let Some(stored) = self.get(table, key)? else {
+            return Ok(None);
+        };
+        Sums::decode(&stored.value)
+            .map(Some)
+            .ok_or_else(|| seal::corrupted(table))
+    }
+
+    /// HMAC-SHA-256 under a key of this tenant: equal for equal label and bytes, unrelated to any
+    /// other tenant's. For keys that must not show what they stand for.
+    pub fn keyed_hash(&self, label: &str, bytes: &[u8]) -> [u8; 32] {
+        self.live.plane.keys.hash(&format!("data:{label}"), bytes)
+    }
+
+    /// The users, by name.
+    pub fn users(&self) -> Result<Vec<User>> {
+        users::list(&self.live.plane)
+    }
+
+    /// Adds a user. `password` may be a verifier in PostgreSQL's form (`SCRAM-SHA-256$...`). Fails
+    /// with [`Code::DuplicateObject`] or [`Code::InvalidParameterValue`].
+    pub async fn create_user(&self, name: &str, password: &str, role: Role) -> Result<()> {
+        let (name, password) = (name.to_owned(), password.to_owned());
+        self.change_users(move || Ok(Change::Create(UserRecord::new(&name, &password, role)?)))
+            .await
+    }
+
+    /// Changes password, role or both. Fails with [`Code::UndefinedObject`], or
+    /// [`Code::InvalidParameterValue`] also when no owner would be left.
+    pub async fn alter_user(&self, name: &str, password: Option<&str>, role: Option<Role>) -> Result<()> {
+        let (name, password) = (name.to_owned(), password.map(str::to_owned));
+        self.change_users(move || Change::alter(name, password.as_deref(), role))
+            .await
+    }
+
+    /// Removes a user; errors as for [`Tenant::alter_user`].
+    pub async fn drop_user(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.change_users(move || Ok(Change::Drop { name })).await
+    }
+
+    async fn change_users(&self, change: impl FnOnce() -> Result<Change> + Send + 'static) -> Result<()> {
+        let tenant = self.clone();
+        super::blocking(move || {
+            let change = change()?; // hashes a password: before the lock
+            let _one_at_a_time = tenant.live.users.lock().unwrap_or_else(PoisonError::into_inner);
+            change.apply(&tenant.live, |request| {
+                tenant.directory.committer.submit_blocking(request)
+            })
+        })
+        .await
+    }
+
+    /// Rows that the operator publishes to all tenants.
+    pub fn published(&self, published: Published) -> Arc<Publication> {
+        self.directory.published.get(published)
+    }
+
+    pub(super) fn serial(&self) -> u64 {
+        self.live.serial
+    }
+
+    pub(super) fn when_dropped(&self, forget: Weak<dyn Forget>) -> bool {
+        self.live.when_dropped(forget)
+    }
+}
+
+/// For statements and logins alike.
+pub(super) fn suspended() -> Error {
+    Error::new(Code::NotReady, "tenant is suspended").with_hint("ask the operator of this server")
+}

@@ -1,0 +1,131 @@
+//! The tables of the store and the keys of their cells.
+//!
+//! A cell's key is tenant id (8 bytes, big-endian; 0 is the operator's plane), table (1), logical
+//! key, part (2 bytes, big-endian). Only this folder ever sees one.
+
+use crate::limits;
+
+/// What a stored value belongs to. Below 64 lie a tenant's tables, from 64 on the operator's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Table {
+    /// Users of the tenant; read and written only through [`Tenant`](super::Tenant)'s user methods.
+    Users = 1,
+    /// Documents.
+    Documents = 2,
+    /// Chunks of documents.
+    Chunks = 3,
+    /// Usage events.
+    Usage = 4,
+    /// Rolled-up costs.
+    Costs = 5,
+    /// Settings of the tenant.
+    Settings = 6,
+    /// Who exists; read and written only by the directory.
+    Tenants = 64,
+    /// Tiers, published to all.
+    Tiers = 65,
+    /// Models, published to all.
+    Models = 66,
+    /// Prices, published to all.
+    Prices = 67,
+    /// Providers, the operator's own.
+    Providers = 68,
+    /// Amounts per tenant and day, written by [`Batch::publish_amounts`](super::Batch::publish_amounts).
+    Amounts = 69,
+    /// Operators; read and written only by the directory.
+    Operators = 70,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: &'static [Table] = &[
+        Table::Users,
+        Table::Documents,
+        Table::Chunks,
+        Table::Usage,
+        Table::Costs,
+        Table::Settings,
+        Table::Tenants,
+        Table::Tiers,
+        Table::Models,
+        Table::Prices,
+        Table::Providers,
+        Table::Amounts,
+        Table::Operators,
+    ];
+
+    /// The name used in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Users => "users",
+            Self::Documents => "documents",
+            Self::Chunks => "chunks",
+            Self::Usage => "usage",
+            Self::Costs => "costs",
+            Self::Settings => "settings",
+            Self::Tenants => "tenants",
+            Self::Tiers => "tiers",
+            Self::Models => "models",
+            Self::Prices => "prices",
+            Self::Providers => "providers",
+            Self::Amounts => "amounts",
+            Self::Operators => "operators",
+        }
+    }
+
+    /// Who may read and write it through the public methods.
+    pub(super) const fn access(self) -> Access {
+        match self {
+            Self::Documents | Self::Chunks | Self::Usage | Self::Costs | Self::Settings => Access::Tenant,
+            Self::Tiers | Self::Models | Self::Prices | Self::Providers => Access::Operator,
+            Self::Users | Self::Tenants | Self::Amounts | Self::Operators => Access::Directory,
+        }
+    }
+}
+
+/// See [`Table::access`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Tenant,
+    Operator,
+    /// This folder only.
+    Directory,
+}
+
+/// Everything of a cell's key but the part.
+pub(super) fn stem(plane: u64, table: Table, key: &[u8]) -> Vec<u8> {
+    let mut stem = Vec::with_capacity(STEM_HEAD + key.len() + PART_BYTES);
+    stem.extend_from_slice(&plane.to_be_bytes());
+    stem.push(table as u8);
+    stem.extend_from_slice(key);
+    stem
+}
+
+/// The key of one cell of a value.
+pub(super) fn cell(stem: &[u8], part: usize) -> Vec<u8> {
+    const { assert!(limits::VALUE_CELLS <= u16::MAX as usize) };
+    [stem, &(part as u16).to_be_bytes()].concat()
+}
+
+/// Stem and part of a cell's key; `None` for one that this program did not write.
+pub(super) fn split(cell: &[u8]) -> Option<(&[u8], usize)> {
+    let (stem, part) = cell.split_last_chunk::<PART_BYTES>()?;
+    (stem.len() >= STEM_HEAD).then(|| (stem, usize::from(u16::from_be_bytes(*part))))
+}
+
+/// The logical key in a stem.
+pub(super) fn logical(stem: &[u8]) -> &[u8] {
+    &stem[STEM_HEAD..]
+}
+
+/// The first key after all that start with `prefix`; `None` after the last.
+pub(super) fn after(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&b| b < u8::MAX)?;
+    let mut after = prefix[..=last].to_vec();
+    after[last] += 1;
+    Some(after)
+}
+
+const STEM_HEAD: usize = 9;
+const PART_BYTES: usize = 2;

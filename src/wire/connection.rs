@@ -1,0 +1,260 @@
+//! One session over one socket: the loop that reads a request, answers it and survives its failure.
+
+use std::{collections::HashMap, panic::AssertUnwindSafe};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use pgwire::messages::{
+    data::{FieldDescription, RowDescription},
+    response::{CommandComplete, ReadyForQuery, TransactionStatus},
+    startup::{Authentication, BackendKeyData, ParameterStatus, SecretKey},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{OwnedSemaphorePermit, watch},
+};
+
+use super::{
+    Stop, Trouble,
+    cancel::{self, Running, Ticket},
+    channel::Channel,
+    complaint::{self, Severity, clean},
+    frame::{self, Request, Stage},
+    portal::Portal,
+    values::Format,
+};
+use crate::{
+    error::{Code, Error, Result},
+    limits,
+    sql::{Column, Session},
+};
+
+/// What a finished login gives to the connection.
+pub(super) struct Parts {
+    pub(super) session: Session,
+    pub(super) ticket: Ticket,
+    pub(super) stop: watch::Receiver<Stop>,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// A logged-in client.
+pub(super) struct Connection<S> {
+    pub(super) channel: Channel<S>,
+    pub(super) session: Session,
+    pub(super) portals: HashMap<String, Portal>,
+    ticket: Ticket,
+    stop: watch::Receiver<Stop>,
+    /// Whether the statements since the last ReadyForQuery are one implicit transaction.
+    implicit: bool,
+    /// Whether one of them failed.
+    failed: bool,
+    /// Whether everything is skipped up to the next Sync, as after an error in the extended protocol.
+    skipping: bool,
+    /// The place among all connections, given back at the end.
+    _place: OwnedSemaphorePermit,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub(super) fn new(channel: Channel<S>, parts: Parts) -> Self {
+        let Parts {
+            session,
+            ticket,
+            stop,
+            place,
+        } = parts;
+        let portals = HashMap::new();
+        Self {
+            channel,
+            session,
+            portals,
+            ticket,
+            stop,
+            implicit: false,
+            failed: false,
+            skipping: false,
+            _place: place,
+        }
+    }
+
+    /// Serves the session to its end.
+    pub(super) async fn run(mut self) {
+        let trouble = match AssertUnwindSafe(self.serve()).catch_unwind().await {
+            Ok(Ok(())) => return,
+            Ok(Err(trouble)) => trouble,
+            // Not in a statement, so nobody knows what state this connection is in.
+            Err(panic) => Trouble::Fatal(cancel::panicked(panic.as_ref())),
+        };
+        if let Trouble::Fatal(error) | Trouble::Statement(error) = trouble
+            && self.channel.put(&complaint::error(Severity::Fatal, &error)).is_ok()
+        {
+            self.channel.close().await;
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), Trouble> {
+        self.welcome()?;
+        self.ready().await?;
+        while let Some((kind, body)) = self.next().await? {
+            if self.skipping && !matches!(kind, b'S' | b'X') {
+                continue;
+            }
+            match self.answer(kind, body).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(Trouble::Statement(error)) => self.statement_failed(kind, &error).await?,
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(())
+    }
+
+    fn welcome(&mut self) -> Result<()> {
+        self.channel.put(&Authentication::Ok)?;
+        for (name, value) in self.session.parameters() {
+            self.channel
+                .put(&ParameterStatus::new(name.to_owned(), clean(&value)))?;
+        }
+        let key = SecretKey::Bytes(self.ticket.key.clone());
+        self.channel.put(&BackendKeyData::new(self.ticket.pid, key))
+    }
+
+    /// Waits for the next frame; a stop of the server and too long a silence end the session.
+    async fn next(&mut self) -> Result<Option<(u8, Bytes)>, Trouble> {
+        let in_transaction = self.session.status() != b'I';
+        let patience = if in_transaction {
+            limits::IDLE_TRANSACTION
+        } else {
+            limits::IDLE_SESSION
+        };
+        tokio::select! {
+            biased;
+            _ = self.stop.wait_for(|stop| *stop != Stop::No) => Err(Trouble::Fatal(cancel::stopping())),
+            frame = tokio::time::timeout(patience, self.channel.frame(Stage::Session)) => frame.unwrap_or_else(|_| {
+                let what = if in_transaction { "idle-in-transaction" } else { "idle-session" };
+                let message = format!("terminating connection due to {what} timeout");
+                Err(Trouble::Fatal(Error::new(Code::IdleTimeout, message)))
+            }),
+        }
+    }
+
+    /// Answers one frame; `false` ends the session.
+    async fn answer(&mut self, kind: u8, body: Bytes) -> Result<bool, Trouble> {
+        match frame::request(kind, body)? {
+            Request::Query(query) => {
+                self.query(&query.query).await?;
+                self.ready().await?;
+            }
+            Request::Parse(parse) => self.parse(parse).await?,
+            Request::Bind(bind) => self.bind(bind)?,
+            Request::Describe(describe) => self.describe(describe)?,
+            Request::Execute(execute) => self.execute(execute).await?,
+            Request::Close(close) => self.close(close)?,
+            Request::Flush => self.channel.flush().await?,
+            Request::Sync => {
+                self.skipping = false;
+                self.ready().await?;
+            }
+            Request::FunctionCall => {
+                return Err(Error::new(Code::Unsupported, "function calls of the fast path are not supported").into());
+            }
+            Request::Copy => {}
+            Request::Terminate => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Tells of a failed statement. The extended protocol then skips to Sync; a simple query is over.
+    async fn statement_failed(&mut self, kind: u8, error: &Error) -> Result<(), Trouble> {
+        self.failed = true;
+        self.session.failed();
+        self.notices()?;
+        self.channel.put(&complaint::error(Severity::Error, error))?;
+        match kind {
+            b'Q' | b'F' | b'S' => self.ready().await,
+            _ => {
+                self.skipping = true;
+                self.channel.flush().await
+            }
+        }
+    }
+
+    /// Ends a cycle: commits what was implicit, reports settings and asks for more.
+    async fn ready(&mut self) -> Result<(), Trouble> {
+        self.skipping = false;
+        let ok = !std::mem::take(&mut self.failed);
+        if let Err(error) = self.end_implicit(ok).await {
+            self.session.failed();
+            self.channel.put(&complaint::error(Severity::Error, &error))?;
+        }
+        let status = self.session.status();
+        // Portals live as long as their transaction.
+        if status != b'T' {
+            self.portals.clear();
+        }
+        self.notices()?;
+        for (name, value) in self.session.take_parameter_changes() {
+            self.channel
+                .put(&ParameterStatus::new(name.to_owned(), clean(&value)))?;
+        }
+        let status = TransactionStatus::try_from(status).map_err(Error::internal)?;
+        self.channel.put(&ReadyForQuery::new(status))?;
+        self.channel.flush().await
+    }
+
+    /// The statements from here to the end of the cycle are one transaction, or begin another one if a
+    /// COMMIT among them ended the first. Called before each of them.
+    pub(super) fn begin_implicit(&mut self) {
+        self.implicit = true;
+        self.session.begin_implicit();
+    }
+
+    /// Commits (or drops, after a failure) what [`Connection::begin_implicit`] began. A commit is neither
+    /// cancelled nor timed: its outcome must be known.
+    pub(super) async fn end_implicit(&mut self, ok: bool) -> Result<()> {
+        if !std::mem::take(&mut self.implicit) {
+            return Ok(());
+        }
+        let ended = AssertUnwindSafe(self.session.end_implicit(ok)).catch_unwind().await;
+        ended.unwrap_or_else(|panic| Err(cancel::panicked(panic.as_ref())))
+    }
+
+    /// Marks the beginning of a statement that can be cancelled and timed.
+    pub(super) fn running(&self) -> Running {
+        Running::new(&self.ticket.interrupt, &self.stop, self.session.statement_timeout())
+    }
+
+    /// The end of a statement: what it had to say besides, and its tag.
+    pub(super) fn complete(&mut self, tag: &str) -> Result<()> {
+        self.notices()?;
+        self.channel.put(&CommandComplete::new(clean(tag)))
+    }
+
+    fn notices(&mut self) -> Result<()> {
+        self.session
+            .take_notices()
+            .iter()
+            .try_for_each(|notice| self.channel.put(&complaint::notice(notice)))
+    }
+}
+
+/// The RowDescription of columns.
+pub(super) fn row_description(columns: &[Column], formats: &[Format]) -> Result<RowDescription> {
+    if i16::try_from(columns.len()).is_err() {
+        return Err(Error::new(Code::TooLarge, "a result has too many columns"));
+    }
+    let field = |(column, format): (&Column, &Format)| {
+        let (oid, size) = (column.pg_type.oid(), column.pg_type.size());
+        FieldDescription::new(
+            clean(&column.name),
+            0,
+            0,
+            oid,
+            size,
+            column.type_modifier,
+            format.code(),
+        )
+    };
+    Ok(RowDescription::new(
+        std::iter::zip(columns, formats).map(field).collect(),
+    ))
+}

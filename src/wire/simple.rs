@@ -1,0 +1,64 @@
+//! The simple protocol: a text of statements, run one after the other as one transaction.
+
+use pgwire::messages::response::EmptyQueryResponse;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    Trouble,
+    connection::{Connection, row_description},
+    portal::{Rows, Sent},
+    values::Format,
+};
+use crate::{
+    error::{Code, Error, Result},
+    sql::Answer,
+};
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Runs a text; ReadyForQuery is the caller's. Several statements are one implicit transaction, and
+    /// the last one's CommandComplete is sent only when that is committed.
+    pub(super) async fn query(&mut self, text: &str) -> Result<(), Trouble> {
+        // As in PostgreSQL, a simple query ends what the extended protocol left unnamed.
+        self.portals.remove("");
+        self.session.drop_statement("");
+        let statements = self.running().run(async { self.session.parse(text) }).await?;
+        let Some(last) = statements.len().checked_sub(1) else {
+            self.channel.put(&EmptyQueryResponse::new())?;
+            return Ok(());
+        };
+        for (at, statement) in statements.iter().enumerate() {
+            if last > 0 {
+                self.begin_implicit();
+            }
+            let mut running = self.running();
+            let prepared = running.run(self.session.prepare(statement, &[])).await?;
+            if !prepared.parameters.is_empty() {
+                return Err(Error::new(Code::UndefinedParameter, "there is no parameter $1").into());
+            }
+            let tag = match running.run(self.session.execute(&prepared, &[])).await? {
+                Answer::Rows { columns, rows, tag } => {
+                    let formats = vec![Format::Text; columns.len()];
+                    self.channel.put(&row_description(&columns, &formats)?)?;
+                    match Rows::new(columns, formats, rows, tag)
+                        .send(&mut self.channel, &mut running, None)
+                        .await?
+                    {
+                        Sent::All(tag) => Some(tag),
+                        Sent::Suspended => None,
+                    }
+                }
+                Answer::Done { tag } => Some(tag),
+                Answer::Empty => None,
+            };
+            drop(running);
+            if at == last {
+                self.end_implicit(true).await?;
+            }
+            match tag {
+                Some(tag) => self.complete(&tag)?,
+                None => self.channel.put(&EmptyQueryResponse::new())?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,12 @@
+//! Crashes, restarts and hostile directories: what was acknowledged is there, whole and in order.
+
+mod common;
+
+#[path = "crash/disk.rs"]
+mod disk;
+#[path = "crash/kill.rs"]
+mod kill;
+#[path = "crash/refusals.rs"]
+mod refusals;
+#[path = "crash/same.rs"]
+mod same;

@@ -1,0 +1,19 @@
+//! The wall: what must not pass from tenant B to tenant A, on every surface that exists.
+//!
+//! [`surfaces`] lists the surfaces, each with its attacks; [`worlds`] makes the two worlds and listens;
+//! the tests are rows of THREATS.md, named by their ids.
+
+mod common;
+
+#[path = "wall/catalog.rs"]
+mod catalog;
+#[path = "wall/numbered.rs"]
+mod numbered;
+#[path = "wall/numbered_more.rs"]
+mod numbered_more;
+#[path = "wall/surfaces.rs"]
+mod surfaces;
+#[path = "wall/sweep.rs"]
+mod sweep;
+#[path = "wall/worlds.rs"]
+mod worlds;

@@ -1,0 +1,210 @@
+//! Every SQL surface that there is, and how it is attacked. One list: a relation or function of the server that is not
+//! in it fails [`super::sweep`], and so does a line here whose relation or function is gone.
+//!
+//! In the attacks: `{token}` is a word in B's documents, `{b}` B's name, `{b_user}` a user of B, `{b_document}` and
+//! `{b_chunk}` ids of B's, `{b_usage}` the id of a usage line of B's, `{b_vector}` an embedding of B's, `{b_title}` a
+//! title, `{b_question}` a question that B's documents answer.
+
+/// How a surface is found again on the running server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `schema.relation` of a tenant's session.
+    Relation,
+    /// `schema.function` of a tenant's session; table functions too.
+    Function,
+    /// A relation or function of the operator's plane only: in a tenant's session it is not there.
+    OperatorOnly,
+    /// A relation of `pg_catalog` or `information_schema`.
+    Catalog,
+    /// A setting, and attempts to change those that nobody may.
+    Setting,
+    /// A way to fail.
+    Failure,
+    /// A kind of statement.
+    Statement,
+}
+
+/// One surface.
+#[derive(Clone, Copy, Debug)]
+pub struct Surface {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub attacks: &'static [&'static str],
+}
+
+const fn surface(kind: Kind, name: &'static str, attacks: &'static [&'static str]) -> Surface {
+    Surface { name, kind, attacks }
+}
+
+use super::catalog::CATALOG;
+use Kind::{Catalog, Failure, Function, OperatorOnly, Relation, Setting, Statement};
+
+/// Attacks on a catalog relation: all of it.
+const SWEEP: &[&str] = &["SELECT * FROM {name}"];
+
+/// Everything that can be attacked: the list below and the catalogs.
+pub fn all() -> impl Iterator<Item = Surface> {
+    let catalogs = CATALOG.iter().map(|name| surface(Catalog, name, SWEEP));
+    SURFACES.iter().copied().chain(catalogs)
+}
+
+#[rustfmt::skip] // one surface, one paragraph
+pub const SURFACES: &[Surface] = &[
+    surface(Relation, "ai.documents", &[
+        "SELECT * FROM ai.documents",
+        "TABLE documents",
+        "SELECT count(*), min(title), max(title) FROM ai.documents",
+        "SELECT count(*) FROM documents WHERE true",
+        "SELECT title FROM documents WHERE content LIKE '%{token}%'",
+        "SELECT * FROM documents WHERE 1/(CASE WHEN content LIKE '%{token}%' THEN 0 ELSE 1 END) = 1",
+        "SELECT * FROM documents WHERE title = '{b_title}'",
+        "SELECT * FROM documents WHERE id = '{b_document}'",
+        "SELECT * FROM documents a FULL OUTER JOIN documents b ON a.id <> b.id ORDER BY a.title, b.title",
+        "SELECT title FROM documents WHERE title NOT IN (SELECT title FROM documents WHERE content IS NULL) ORDER BY 1",
+        "WITH x AS (SELECT * FROM documents) SELECT count(*), max(length(content)) FROM x",
+        "SELECT metadata->>'secret' FROM documents ORDER BY 1",
+        "SELECT string_agg(content, ',' ORDER BY content) FROM documents",
+        "SELECT user_id, count(*) FROM documents GROUP BY user_id",
+        "SELECT title, row_number() OVER (ORDER BY title) FROM documents",
+        "SELECT content FROM documents EXCEPT SELECT content FROM documents WHERE user_id = 'owner'",
+        "UPDATE documents SET metadata = '{}' WHERE id = '{b_document}'",
+        "UPDATE documents SET metadata = '{}' WHERE content LIKE '%{token}%'",
+        "DELETE FROM documents WHERE id = '{b_document}'",
+        "DELETE FROM documents WHERE content LIKE '%{token}%'",
+        "INSERT INTO documents (id, title, content) VALUES ('{b_document}', 'mine', 'an id that B has') RETURNING title",
+        "INSERT INTO documents (tenant_id, title, content) VALUES ('{b}', 'x', 'y')",
+        "EXPLAIN SELECT * FROM documents WHERE content LIKE '%{token}%'",
+        "SELECT * FROM {b}.ai.documents",
+        "SELECT * FROM \"{b}\".public.documents",
+    ]),
+    surface(Relation, "ai.chunks", &[
+        "SELECT * FROM ai.chunks",
+        "SELECT count(*), min(content), max(content), sum(token_count) FROM chunks",
+        "SELECT content FROM chunks ORDER BY embedding <=> '{b_vector}' LIMIT 5",
+        "SELECT content, embedding <-> '{b_vector}' AS d FROM chunks ORDER BY d LIMIT 5",
+        "SELECT content FROM chunks ORDER BY embedding <#> '{b_vector}' LIMIT 5",
+        "SELECT count(*) FROM chunks WHERE embedding = '{b_vector}'",
+        "SELECT min(embedding <=> '{b_vector}') FROM chunks",
+        "SELECT content FROM chunks WHERE document_id = '{b_document}'",
+        "SELECT content FROM chunks WHERE id = '{b_chunk}'",
+        "SELECT DISTINCT embedding_model FROM chunks",
+        "UPDATE chunks SET content = 'x' WHERE id = '{b_chunk}'",
+        "DELETE FROM chunks",
+    ]),
+    surface(Relation, "bulkhead.usage", &[
+        "SELECT user_id, operation, model, prompt_tokens, completion_tokens, cost_usd, status FROM bulkhead.usage WHERE operation NOT IN ('statements', 'statement') ORDER BY at, id",
+        "SELECT * FROM bulkhead.usage WHERE id = '{b_usage}'",
+        "SELECT count(*) FROM usage WHERE user_id = '{b_user}'",
+        "UPDATE bulkhead.usage SET cost_usd = 0 WHERE id = '{b_usage}'",
+        "DELETE FROM bulkhead.usage WHERE id = '{b_usage}'",
+        "INSERT INTO bulkhead.usage (operation, cost_usd) VALUES ('rag', -5)",
+    ]),
+    surface(Relation, "bulkhead.costs", &[
+        "SELECT date, llm_tokens, llm_cost_usd FROM bulkhead.costs",
+        "SELECT count(*) FROM costs",
+        "SELECT * FROM bulkhead.costs WHERE tenant = '{b}'",
+        "UPDATE bulkhead.costs SET llm_tokens = 0",
+    ]),
+    surface(Relation, "bulkhead.model_prices", &[
+        "SELECT * FROM bulkhead.model_prices",
+        "UPDATE bulkhead.model_prices SET input_nanousd = 0",
+        "DELETE FROM bulkhead.model_prices",
+    ]),
+    surface(Relation, "bulkhead.users", &[
+        "SELECT * FROM bulkhead.users ORDER BY name",
+        "SELECT * FROM bulkhead.users WHERE name = '{b_user}'",
+        "DROP USER {b_user}",
+        "ALTER USER {b_user} PASSWORD 'mine now'",
+        "INSERT INTO bulkhead.users (name) VALUES ('x')",
+    ]),
+    surface(Function, "ai.ingest", &[
+        "SELECT ai.ingest('A''s own', 'Nothing to see here.') IS NOT NULL",
+        "SELECT ai.ingest('{b}', 'x', 'y', 'z', 'w')",
+        "SELECT ai.ingest(tenant => '{b}', title => 'x', content => 'y')",
+    ]),
+    surface(Function, "ai.search", &[
+        "SELECT * FROM ai.search('{token}')",
+        "SELECT * FROM ai.search('{token}', k => 1000, mode => 'keyword')",
+        "SELECT * FROM ai.search('{b_question}', k => 1000, mode => 'vector')",
+        "SELECT * FROM ai.search('{b_question}', k => 1000)",
+        "SELECT * FROM ai.search('{token}', filter => '{\"tenant_id\": \"{b}\"}')",
+        "SELECT * FROM ai.search('{token}', filter => '{\"$or\": [{\"a\": 1}]}')",
+        "SELECT * FROM ai.search('{token}', filter => '{\"secret\": \"{token}\"}')",
+        "SELECT * FROM ai.search('{b}', '{token}')",
+        "SELECT * FROM ai.search('{token}', tenant => '{b}')",
+        "SELECT score FROM ai.search('lamp', mode => 'keyword')",
+    ]),
+    surface(Function, "public.vector_search", &[
+        "SELECT content, distance FROM vector_search('ai.chunks', '{token}', k => 1000)",
+        "SELECT content, distance FROM vector_search('ai.chunks', '{b_vector}'::vector, k => 1000)",
+        "SELECT * FROM vector_search('{b}.ai.chunks', '{token}')",
+        "SELECT * FROM vector_search('ai.nosuch', '{token}')",
+    ]),
+    surface(Function, "ai.embed", &[
+        "SELECT ai.embed('{b_question}')",
+        "SELECT ai.embed('x', model => '{token}')",
+        "SELECT ai.embed('{b}', 'x', 'y')",
+    ]),
+    surface(Function, "ai.count_tokens", &["SELECT ai.count_tokens('{b_question}')"]),
+    surface(Function, "ai.rag", &[
+        "SELECT ai.rag('{b_question}')",
+        "SELECT answer, citations, model, prompt_tokens, completion_tokens, cost_usd, cached FROM ai.rag('{b_question}')",
+        "SELECT ai.rag('{token}', k => 1000)",
+        "SELECT ai.rag('{b_question}', filter => '{\"tenant\": \"{b}\"}')",
+        "SELECT ai.rag('{b}', '{b_question}')",
+    ]),
+    surface(Function, "bulkhead.tenant_costs", &[
+        "SELECT llm FROM bulkhead.tenant_costs(current_date - 30, current_date)",
+        "SELECT * FROM bulkhead.tenant_costs('{b}', current_date, current_date)",
+        "SELECT * FROM bulkhead.tenant_costs('{b}')",
+    ]),
+    surface(Function, "public.current_tenant", &["SELECT current_tenant()", "SELECT current_tenant('{b}')"]),
+
+    surface(OperatorOnly, "bulkhead.tenants", &["SELECT * FROM bulkhead.tenants", "DELETE FROM bulkhead.tenants WHERE name = '{b}'"]),
+    surface(OperatorOnly, "bulkhead.tiers", &["UPDATE bulkhead.tiers SET tokens_per_day = 1"]),
+    surface(OperatorOnly, "bulkhead.providers", &["SELECT * FROM bulkhead.providers"]),
+    surface(OperatorOnly, "bulkhead.models", &["UPDATE bulkhead.models SET provider = 'x'"]),
+    surface(OperatorOnly, "bulkhead.create_tenant", &["SELECT bulkhead.create_tenant('stolen', owner => 'o', password => 'p')"]),
+    surface(OperatorOnly, "bulkhead.alter_tenant", &["SELECT bulkhead.alter_tenant('{b}', state => 'suspended')"]),
+    surface(OperatorOnly, "bulkhead.drop_tenant", &["SELECT bulkhead.drop_tenant('{b}')"]),
+
+
+    surface(Setting, "search_path", &[
+        "SET search_path = '{b}'", "SELECT count(*) FROM documents", "SET search_path = {b}, ai, public",
+        "SELECT count(*) FROM documents", "SHOW search_path", "RESET search_path",
+    ]),
+    surface(Setting, "application_name", &["SET application_name = '{b}'", "SHOW application_name", "RESET application_name"]),
+    surface(Setting, "statement_timeout", &["SET statement_timeout = 1000", "SHOW statement_timeout", "RESET statement_timeout"]),
+    surface(Setting, "everything else", &[
+        "SET bulkhead.tenant = '{b}'", "SELECT set_config('bulkhead.tenant', '{b}', false)", "SET ROLE {b_user}",
+        "SET SESSION AUTHORIZATION {b_user}", "SELECT current_setting('bulkhead.tenant')", "SHOW ALL",
+        "SET row_security = off", "SET datafusion.catalog.default_catalog = '{b}'",
+    ]),
+    surface(Failure, "names", &[
+        "SELECT * FROM nosuch", "SELECT nosuch FROM documents", "SELECT nosuch()", "SELECT * FROM nosuch.nosuch",
+        "SELECT * FROM \"{b}\"", "SELECT {b_user} FROM documents", "EXECUTE {b_user}", "FETCH ALL FROM {b_user}",
+        "SELECT '{b_user}'::regrole", "SELECT '{b}.documents'::regclass", "SELECT * FROM documents d, {b}.documents e",
+    ]),
+    surface(Failure, "values", &[
+        "SELECT CAST(content AS int) FROM documents", "SELECT content::date FROM documents",
+        "SELECT 1/(length(content) - length(content)) FROM documents", "SELECT ('x' || content)::uuid FROM documents",
+        "SELECT 9223372036854775807 + length(content) FROM documents", "SELECT '[1,2]'::vector <-> embedding FROM chunks",
+        "SELECT regexp_replace('x', content || '(', '') FROM documents",
+        "SELECT content FROM documents WHERE content ~ '{token}('",
+    ]),
+    surface(Statement, "refused", &[
+        "CREATE TABLE t (id int)", "CREATE VIEW v AS SELECT 1", "COPY documents TO '/tmp/x'", "COPY documents TO STDOUT",
+        "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'", "LOAD 'x'", "VACUUM", "ANALYZE documents",
+        "TRUNCATE documents", "DROP TABLE documents", "LOCK TABLE documents", "NOTIFY {b}", "LISTEN {b}",
+        "GRANT SELECT ON documents TO {b_user}", "CREATE DATABASE x", "DROP DATABASE {b}", "CREATE FUNCTION f() RETURNS int AS 'x' LANGUAGE sql",
+        "MERGE INTO documents d USING chunks c ON d.id = c.document_id WHEN MATCHED THEN DELETE",
+        "CREATE SCHEMA {b}", "USE {b}", "SHOW TABLES", "DESCRIBE documents",
+    ]),
+    surface(Statement, "sessions of others", &[
+        "SELECT pg_terminate_backend(1)", "SELECT pg_cancel_backend(1)", "SELECT pg_try_advisory_lock(1)",
+        "SELECT pg_sleep(0)", "SELECT txid_current()", "SELECT pg_read_file('/etc/passwd')", "SELECT lo_import('/etc/passwd')",
+        "SELECT pg_ls_dir('/')", "SELECT inet_server_addr()", "SELECT pg_database_size('{b}')",
+        "SELECT has_database_privilege('{b}', 'CONNECT')", "SELECT pg_get_userbyid(1)", "SELECT query_to_xml('x')",
+        "SELECT dblink('dbname={b}', 'x')", "SELECT count(*) FROM pg_database", "SELECT count(*) FROM pg_roles",
+    ]),
+];
