@@ -75,6 +75,9 @@ pub const WRITE_BUFFER_BYTES: usize = 64 << 10;
 
 /// Query memory of one tenant, in bytes.
 pub const TENANT_QUERY_BYTES: usize = 256 << 20;
+/// Bytes that one call of a function may produce for one batch of rows.
+pub const FUNCTION_RESULT_BYTES: u64 = 64 << 20;
+const _: () = assert!(FUNCTION_RESULT_BYTES < TENANT_QUERY_BYTES as u64);
 /// Stack of a thread that plans and runs statements; [`STATEMENT_DEPTH`] must fit in it.
 pub const STACK_BYTES: usize = 32 << 20;
 const _: () = assert!(STATEMENT_DEPTH * (64 << 10) <= STACK_BYTES);

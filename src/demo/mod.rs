@@ -182,7 +182,7 @@ impl Demo {
         let refused = same_refusal("28P01", wrong, nobody, |text| text.to_owned())?;
         page.held(
             "log in to summit with the password of harbor",
-            &format!("{refused}, as for a tenant that is not"),
+            &format!("{refused}, the same as for a tenant that does not exist"),
         );
 
         for table in ["ai.documents", "documents", "bulkhead.usage"] {
@@ -321,7 +321,7 @@ async fn ask(tenants: [&Client; 2], page: &mut Page) -> Result<()> {
 
 async fn costs(operator: &Client, tenants: [&Client; 2], page: &mut Page) -> Result<()> {
     page.section("What it cost, to the nano-dollar: bulkhead.costs");
-    const WIDTHS: [usize; 4] = [10, 14, 14, 16];
+    const WIDTHS: [usize; 4] = [10, 14, 14, 18];
     let row = |page: &mut Page, cells: [&str; 5]| {
         let widths = WIDTHS.iter().copied().chain([0]);
         page.row(&widths.zip(cells).collect::<Vec<_>>());

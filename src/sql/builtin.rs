@@ -8,6 +8,8 @@ use datafusion::{
     logical_expr::{AggregateUDF, ScalarUDF},
 };
 
+use super::bounded::bounded;
+
 /// Functions in FROM.
 pub(super) const TABLE_FUNCTIONS: &[&str] = &["generate_series", "range"];
 
@@ -47,12 +49,10 @@ const AGGREGATE: &[&str] = &[
     "var_pop",
 ];
 
-/// DataFusion's scalar functions that exist here. `repeat`, `lpad` and `rpad` are not among them:
-/// one call of theirs can ask for gigabytes that no memory pool counts.
+/// DataFusion's scalar functions that exist here.
 pub(super) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    let mut all = SessionStateDefaults::default_scalar_functions();
-    all.retain(|f| SCALAR.contains(&f.name()));
-    all
+    let all = SessionStateDefaults::default_scalar_functions();
+    all.into_iter().filter_map(|f| if SCALAR.contains(&f.name()) { Some(f) } else { bounded(f) }).collect()
 }
 
 /// DataFusion's aggregate functions that exist here.

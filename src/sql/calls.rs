@@ -24,6 +24,7 @@ use datafusion::{
 
 use super::{
     functions::{Args, Function},
+    pg::apply_exec::ApplyPlanner,
     world::World,
 };
 
@@ -112,14 +113,14 @@ impl UserDefinedLogicalNodeCore for TableCall {
     }
 }
 
-/// DataFusion's planner, and our one node.
+/// DataFusion's planner, and our two nodes.
 #[derive(Debug)]
 pub(super) struct Planner;
 
 #[async_trait]
 impl QueryPlanner for Planner {
     async fn create_physical_plan(&self, plan: &LogicalPlan, state: &dyn Session) -> DfResult<Arc<dyn ExecutionPlan>> {
-        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Planner)])
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Planner), Arc::new(ApplyPlanner)])
             .create_physical_plan(plan, state)
             .await
     }

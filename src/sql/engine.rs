@@ -67,7 +67,8 @@ pub(super) struct Shared {
     pub(super) window: HashMap<String, Arc<WindowUDF>>,
     pub(super) table_functions: HashMap<String, Arc<TableFunction>>,
     pub(super) expr_planners: Vec<Arc<dyn ExprPlanner>>,
-    template: SessionState,
+    /// The state without a tenant that every session starts from.
+    pub(super) template: SessionState,
 }
 
 impl Engine {
@@ -133,7 +134,7 @@ impl Shared {
             scalar.insert(udf.name().to_owned(), udf);
         }
         let mut aggregate = HashMap::new();
-        for udf in builtin::aggregate_functions() {
+        for udf in builtin::aggregate_functions().into_iter().chain([Arc::new(pg::subquery::aggregate())]) {
             for alias in udf.aliases() {
                 aggregate.insert(alias.clone(), udf.clone());
             }
@@ -162,6 +163,9 @@ impl Shared {
             .with_default_features()
             .with_file_formats(Vec::new())
             .with_table_factories(HashMap::new())
+            // After DataFusion's own rules, in this order.
+            .with_analyzer_rule(Arc::new(pg::lateral::LateralColumns))
+            .with_analyzer_rule(Arc::new(pg::apply::ApplySubqueries))
             .with_query_planner(Arc::new(calls::Planner))
             .with_runtime_env(runtime(limits::TENANT_QUERY_BYTES)?)
             .build();

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::{
     dialect::PostgreSqlDialect,
     keywords::Keyword,
     parser::{Parser, ParserError},
-    tokenizer::{Token, TokenWithSpan, Tokenizer},
+    tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace},
 };
 use std::ops::ControlFlow;
 
@@ -69,7 +69,7 @@ fn one(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Resu
     }
     let mut parser = Parser::new(dialect)
         .with_recursion_limit(limits::STATEMENT_DEPTH * 4)
-        .with_tokens_with_locations(tokens.to_vec());
+        .with_tokens_with_locations(spell_out_table(tokens));
     let statement = parser.parse_statement().and_then(|statement| match parser.peek_token().token {
         Token::EOF => Ok(statement),
         _ => parser.expected("end of statement", parser.peek_token()),
@@ -96,6 +96,23 @@ fn by_words(tokens: &[TokenWithSpan]) -> Result<Option<Kind>> {
         ("UNLISTEN", "*") => Some(Kind::Nothing("UNLISTEN")),
         _ => None,
     })
+}
+
+/// `TABLE t` is `SELECT * FROM t`, which the parser knows.
+fn spell_out_table(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+    let mut tokens = tokens.to_vec();
+    let first = tokens.iter().position(|t| !matches!(t.token, Token::Whitespace(_)));
+    if let Some(at) = first
+        && let Token::Word(word) = &tokens[at].token
+        && word.keyword == Keyword::TABLE
+    {
+        let span = tokens[at].span;
+        let space = || Token::Whitespace(Whitespace::Space);
+        let spelled =
+            [Token::make_keyword("SELECT"), space(), Token::Mul, space(), Token::make_keyword("FROM"), space()];
+        tokens.splice(at..=at, spelled.map(|token| TokenWithSpan { token, span }));
+    }
+    tokens
 }
 
 /// The part of the text that these tokens were read from.

@@ -4,6 +4,7 @@
 //! planned by names that mean one session's [`world`], and run by [`Session`]. Only this folder
 //! names DataFusion.
 
+mod bounded;
 mod builtin;
 mod calls;
 mod catalog;

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use datafusion::{
     arrow::datatypes::{DataType, SchemaRef},
-    catalog::{SchemaProvider, TableProvider},
+    catalog::{SchemaProvider, TableFunctionArgs, TableProvider},
     common::{DFSchema, Result as DfResult, TableReference, plan_err},
     config::ConfigOptions,
     datasource::{cte_worktable::CteWorkTable, provider_as_source},
@@ -19,7 +19,9 @@ use datafusion::{
             ContextProvider, ExprPlanner, PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
             TypePlanner,
         },
+        simplify::SimplifyContext,
     },
+    optimizer::simplify_expressions::ExprSimplifier,
     sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableFactor},
 };
 
@@ -112,11 +114,20 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> DfResult<Arc<dyn TableSource>> {
-        let Some(function) = self.names.world.engine().shared().table_functions.get(name) else {
+        let shared = self.names.world.engine().shared();
+        let Some(function) = shared.table_functions.get(name) else {
             return Err(undefined(name));
         };
-        #[expect(deprecated, reason = "the other form wants a session, and range functions need none")]
-        Ok(provider_as_source(function.create_table_provider(&args)?))
+        // Arguments must be constants: what computes to one is one.
+        let nothing = DFSchema::empty();
+        let simplify = SimplifyContext::builder().with_config_options(Arc::new(self.options.clone())).build();
+        let simplifier = ExprSimplifier::new(simplify);
+        let args = args
+            .into_iter()
+            .map(|arg| simplifier.simplify(simplifier.coerce(arg, &nothing)?))
+            .collect::<DfResult<Vec<_>>>()?;
+        let provider = function.create_table_provider_with_args(TableFunctionArgs::new(&args, &shared.template))?;
+        Ok(provider_as_source(provider))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
@@ -156,9 +167,10 @@ impl ContextProvider for Context<'_> {
         self.options
     }
 
-    // Names are offered to no one: DataFusion would put its guesses into error texts.
+    // Real names are offered to no one, for DataFusion puts its guesses into error texts; with none
+    // at all it would call that a defect.
     fn udf_names(&self) -> Vec<String> {
-        Vec::new()
+        vec![String::new()]
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {
@@ -166,11 +178,11 @@ impl ContextProvider for Context<'_> {
     }
 
     fn udaf_names(&self) -> Vec<String> {
-        Vec::new()
+        vec![String::new()]
     }
 
     fn udwf_names(&self) -> Vec<String> {
-        Vec::new()
+        vec![String::new()]
     }
 }
 

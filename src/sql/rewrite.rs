@@ -164,9 +164,8 @@ impl VisitorMut for Dialect<'_> {
 fn vector_operator(op: &BinaryOperator) -> Option<&'static str> {
     match op {
         BinaryOperator::Spaceship => Some("cosine_distance"),
+        BinaryOperator::LtDashGt => Some("l2_distance"),
         BinaryOperator::Custom(op) => match op.as_str() {
-            "<->" => Some("l2_distance"),
-            "<=>" => Some("cosine_distance"),
             "<#>" => Some("negative_inner_product"),
             "<+>" => Some("l1_distance"),
             _ => None,

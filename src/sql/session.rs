@@ -19,6 +19,7 @@ use futures::Stream;
 use parking_lot::Mutex;
 
 use super::{
+    functions,
     catalog::SessionCatalog,
     engine::Engine,
     guard::{self, Kind, Parsed},
@@ -111,7 +112,6 @@ pub(super) enum Status {
 
 /// One connection's session.
 pub struct Session {
-    pub(super) engine: Arc<Engine>,
     pub(super) world: Arc<World>,
     pub(super) state: SessionState,
     pub(super) names: Names,
@@ -160,13 +160,12 @@ impl Session {
         let catalog: Arc<dyn pg::catalog::Snapshots> = Arc::new(SessionCatalog::new(world.clone(), settings.clone(), listed.clone(), pid.clone()));
         let names = Names::new(
             world.clone(),
-            pg::bound(&catalog),
+            pg::bound(&catalog).into_iter().chain(functions::settings::bound(&settings)).collect(),
             pg::relations::pg_catalog(catalog.clone()),
             pg::relations::information_schema(catalog.clone()),
         );
         let state = engine.session_state(runtime);
         let mut session = Self {
-            engine,
             world,
             state,
             names,
@@ -238,6 +237,9 @@ impl Session {
         if let World::Tenant(world) = &*self.world {
             world.state.meter.statement(&world.acting_user());
         }
+        // What now() is for this statement.
+        self.state.mark_start_execution();
+        self.sync_asker();
         self.run(prepared, params).await
     }
 
@@ -294,8 +296,10 @@ impl Session {
 
     /// Settings to report since the last call.
     pub fn take_parameter_changes(&mut self) -> Vec<(&'static str, String)> {
-        let settings = self.settings.lock();
+        let mut settings = self.settings.lock();
         let mut changed = std::mem::take(&mut self.changed);
+        changed.append(&mut settings.reported);
+        changed.sort_unstable();
         changed.dedup();
         changed.into_iter().filter_map(|name| Some((name, settings.get(settings::find(name).ok()?)))).collect()
     }
@@ -370,6 +374,12 @@ impl Session {
         if let World::Tenant(world) = &*self.world {
             *world.acting_for.lock() = self.settings.lock().end_user();
         }
+    }
+
+    /// set_config() asks the settings themselves who asks.
+    fn sync_asker(&self) {
+        let asker = self.asker();
+        self.settings.lock().asker = asker;
     }
 
     fn asker(&self) -> Asker {

@@ -99,10 +99,14 @@ pub(super) struct Settings {
     local: HashMap<&'static str, String>,
     /// What `SET` in a transaction replaced, to be restored if it rolls back.
     undo: Vec<(&'static str, Option<String>)>,
+    /// Who runs the current statement, for `set_config`.
+    pub(super) asker: Asker,
+    /// Settings that `set_config` changed and clients must be told of.
+    pub(super) reported: Vec<&'static str>,
 }
 
 /// Who asks, as far as it decides what may be set.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Asker {
     pub(super) service: bool,
     pub(super) in_transaction: bool,

@@ -6,6 +6,7 @@
 mod ai;
 mod operator;
 pub(super) mod scalar;
+pub(super) mod settings;
 pub(super) mod vector;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use datafusion::{
 };
 use futures::future::BoxFuture;
 
-use super::world::World;
+use super::{pg, world::World};
 use crate::{
     codec::pgtype::{PgType, Scalar},
     error::{Code, Error, Result},
@@ -79,7 +80,6 @@ impl Kind {
     /// The Arrow type a value is cast to before the call; a query keeps being text or a vector.
     fn arrow(self, given: &DataType) -> DataType {
         match self {
-            Self::Int => DataType::Int64,
             Self::Query if matches!(given, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)) => {
                 Scalar::Vector.arrow()
             }
@@ -307,8 +307,8 @@ impl Function {
     /// `a text, b integer DEFAULT 5`, as `\df` shows it.
     pub(super) fn signature(&self) -> String {
         let one = |p: &Parameter| match p.default {
-            Some(default) => format!("{} {} DEFAULT {default}", p.name, p.kind.pg_type().name()),
-            None => format!("{} {}", p.name, p.kind.pg_type().name()),
+            Some(default) => format!("{} {} DEFAULT {default}", p.name, type_name(p.kind.pg_type())),
+            None => format!("{} {}", p.name, type_name(p.kind.pg_type())),
         };
         self.parameters.iter().map(one).collect::<Vec<_>>().join(", ")
     }
@@ -316,14 +316,19 @@ impl Function {
     /// What it gives, as `\df` shows it.
     pub(super) fn result(&self) -> String {
         match self.returns {
-            Returns::Value(pg_type) => pg_type.name(),
+            Returns::Value(pg_type) => type_name(pg_type),
             Returns::Table(columns) | Returns::Both(columns) => {
-                let columns: Vec<_> = columns.iter().map(|(n, t)| format!("{n} {}", t.name())).collect();
+                let columns: Vec<_> = columns.iter().map(|(n, t)| format!("{n} {}", type_name(*t))).collect();
                 format!("TABLE({})", columns.join(", "))
             }
             Returns::Searched => "SETOF record".to_owned(),
         }
     }
+}
+
+/// A type as PostgreSQL prints it: `integer`, not `int4`.
+fn type_name(pg_type: PgType) -> String {
+    i32::try_from(pg_type.oid()).ok().and_then(|oid| pg::types::format_type(oid, -1)).unwrap_or_else(|| pg_type.name())
 }
 
 /// Arrow fields of a column list.
@@ -375,7 +380,7 @@ impl Args {
 
     pub(super) fn int_or_null(&self, i: usize) -> Option<i64> {
         match self.value(i) {
-            ScalarValue::Int64(n) => *n,
+            ScalarValue::Int32(n) => n.map(i64::from),
             _ => None,
         }
     }

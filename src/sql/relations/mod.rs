@@ -264,11 +264,6 @@ impl Relation {
     pub(super) fn arrow(&self) -> SchemaRef {
         Arc::new(Schema::new(self.columns.iter().map(|(n, t)| t.field(n, true)).collect::<Vec<_>>()))
     }
-
-    /// The place of a column.
-    pub(super) fn column(&self, name: &str) -> Option<usize> {
-        self.columns.iter().position(|(n, _)| *n == name)
-    }
 }
 
 /// A relation of one session as a table of DataFusion's.
