@@ -47,7 +47,6 @@ codes! {
     /// A statement this server does not do.
     Unsupported = "0A000", Fix;
     DataException = "22000", Fix;
-    StringTooLong = "22001", Fix;
     NumericOutOfRange = "22003", Fix;
     InvalidDatetime = "22007", Fix;
     DivisionByZero = "22012", Fix;
@@ -77,7 +76,6 @@ codes! {
     UndefinedColumn = "42703", Fix;
     UndefinedObject = "42704", Fix;
     DuplicateObject = "42710", Fix;
-    AmbiguousFunction = "42725", Fix;
     GroupingError = "42803", Fix;
     DatatypeMismatch = "42804", Fix;
     UndefinedFunction = "42883", Fix;
@@ -85,7 +83,6 @@ codes! {
     UndefinedParameter = "42P02", Fix;
     DuplicateCursor = "42P03", Fix;
     DuplicatePrepared = "42P05", Fix;
-    DuplicateTable = "42P07", Fix;
     IndeterminateType = "42P18", Fix;
     DiskFull = "53100", Wait;
     OutOfMemory = "53200", Wait;
@@ -96,10 +93,8 @@ codes! {
     NotReady = "55000", Wait;
     QueryCanceled = "57014", Retry;
     Shutdown = "57P01", Retry;
-    CannotConnectNow = "57P03", Retry;
     IdleTimeout = "57P05", Retry;
     Io = "58030", Stop;
-    NoSuchRow = "P0002", Fix;
     /// A stored value that does not open under its tenant's key.
     Corrupted = "XX001", Stop;
     /// A defect of this program. The text shown holds an opaque id, the log holds the cause.
@@ -125,7 +120,11 @@ struct More {
 impl Error {
     /// An error of this code with a message that says what is wrong.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), more: None }
+        Self {
+            code,
+            message: message.into(),
+            more: None,
+        }
     }
 
     /// A defect of ours: the client sees an id, the log gets the cause.
@@ -183,7 +182,11 @@ impl Error {
                 source: None,
             })
         });
-        Self { code: self.code, message: self.message.clone(), more }
+        Self {
+            code: self.code,
+            message: self.message.clone(),
+            more,
+        }
     }
 
     fn more(&mut self) -> &mut More {

@@ -21,6 +21,7 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::Subscriber
 mod demo;
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(tell_where));
     let command = match config::from_process() {
         Ok(command) => command,
         Err(refusal) if refusal.exit_code() == 0 => {
@@ -157,6 +158,16 @@ fn log_to_stderr(level: LogLevel) {
         .with_ansi(false);
     let filter = Targets::new().with_default(others).with_target("bulkhead", ours);
     tracing_subscriber::registry().with(lines).with(filter).init();
+}
+
+/// Says where a panic happened and no more: its text may hold what rows or keys hold.
+fn tell_where(panic: &std::panic::PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("without a name");
+    match panic.location() {
+        Some(place) => complain(&format!("thread {thread} panicked at {place}")),
+        None => complain(&format!("thread {thread} panicked at an unknown place")),
+    }
 }
 
 /// A closed stdout is no reason to stop serving.

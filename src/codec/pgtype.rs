@@ -115,7 +115,10 @@ impl PgType {
     /// The type of a name as in `pg_type.typname`, without a schema.
     pub fn from_name(name: &str) -> Option<Self> {
         match name.strip_prefix('_') {
-            Some(element) => Scalar::ALL.iter().find(|s| s.name() == element).map(|&s| Self::Array(s)),
+            Some(element) => Scalar::ALL
+                .iter()
+                .find(|s| s.name() == element)
+                .map(|&s| Self::Array(s)),
             None => Scalar::ALL.iter().find(|s| s.name() == name).map(|&s| Self::Scalar(s)),
         }
     }
@@ -204,9 +207,7 @@ impl Scalar {
             Self::Timestamptz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Self::Numeric => DataType::Decimal128(38, 9),
-            Self::Vector | Self::Halfvec => {
-                DataType::List(Arc::new(Field::new("item", DataType::Float32, true)))
-            }
+            Self::Vector | Self::Halfvec => DataType::List(Arc::new(Field::new("item", DataType::Float32, true))),
             Self::Void => DataType::Null,
             Self::Char | Self::Name | Self::Text | Self::Json | Self::Unknown | Self::Bpchar => DataType::Utf8,
             Self::Varchar | Self::Uuid | Self::Jsonb => DataType::Utf8,

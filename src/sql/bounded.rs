@@ -18,13 +18,22 @@ use crate::{
 type Size = fn(&[ScalarValue]) -> Option<u64>;
 
 /// The functions that exist here in a bounded form.
-pub(super) const BOUNDED: &[(&str, Size)] =
-    &[("generate_series", series), ("range", series), ("repeat", repeat), ("lpad", pad), ("rpad", pad)];
+pub(super) const BOUNDED: &[(&str, Size)] = &[
+    ("generate_series", series),
+    ("range", series),
+    ("repeat", repeat),
+    ("lpad", pad),
+    ("rpad", pad),
+];
 
 /// The bounded form of a function, if it has one.
 pub(super) fn bounded(udf: Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     let (name, size) = *BOUNDED.iter().find(|(name, _)| *name == udf.name())?;
-    Some(Arc::new(ScalarUDF::from(Bounded { name, inner: udf, size: SizeOf(size) })))
+    Some(Arc::new(ScalarUDF::from(Bounded {
+        name,
+        inner: udf,
+        size: SizeOf(size),
+    })))
 }
 
 fn int(value: &ScalarValue) -> Option<i64> {
@@ -129,7 +138,11 @@ impl ScalarUDFImpl for Bounded {
             if total > limits::FUNCTION_RESULT_BYTES {
                 return Err(Error::new(
                     Code::TooLarge,
-                    format!("{} would produce more than {} bytes", self.name, limits::FUNCTION_RESULT_BYTES),
+                    format!(
+                        "{} would produce more than {} bytes",
+                        self.name,
+                        limits::FUNCTION_RESULT_BYTES
+                    ),
                 )
                 .with_hint("ask for less in one call, or generate rows in FROM")
                 .into());

@@ -9,10 +9,13 @@ use datafusion::{
         array::RecordBatch,
         datatypes::{Schema, SchemaRef},
     },
-    common::{DFSchema, DFSchemaRef, Result as DfResult, ScalarValue},
     catalog::Session,
+    common::{DFSchema, DFSchemaRef, Result as DfResult, ScalarValue},
     execution::{SendableRecordBatchStream, TaskContext, context::QueryPlanner},
-    logical_expr::{Expr, LogicalPlan, physical_planning_context::PhysicalPlanningContext, UserDefinedLogicalNode, UserDefinedLogicalNodeCore},
+    logical_expr::{
+        Expr, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+        physical_planning_context::PhysicalPlanningContext,
+    },
     physical_expr::PhysicalExpr,
     physical_plan::{
         ColumnarValue, ExecutionPlan,
@@ -56,7 +59,12 @@ impl TableCall {
             .collect();
         let columns = function.table_schema(&world, &constants)?;
         let schema = Arc::new(DFSchema::try_from(Schema::new(columns))?);
-        Ok(Self { function, world, args, schema })
+        Ok(Self {
+            function,
+            world,
+            args,
+            schema,
+        })
     }
 }
 
@@ -109,7 +117,10 @@ impl UserDefinedLogicalNodeCore for TableCall {
     }
 
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, _inputs: Vec<LogicalPlan>) -> DfResult<Self> {
-        Ok(Self { args: exprs, ..self.clone() })
+        Ok(Self {
+            args: exprs,
+            ..self.clone()
+        })
     }
 }
 
@@ -137,7 +148,9 @@ impl ExtensionPlanner for Planner {
         state: &dyn Session,
         _context: &PhysicalPlanningContext,
     ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(call) = node.as_any().downcast_ref::<TableCall>() else { return Ok(None) };
+        let Some(call) = node.as_any().downcast_ref::<TableCall>() else {
+            return Ok(None);
+        };
         let nothing = DFSchema::empty();
         let args = call
             .args
@@ -145,7 +158,12 @@ impl ExtensionPlanner for Planner {
             .map(|arg| state.create_physical_expr(arg.clone(), &nothing))
             .collect::<DfResult<Vec<_>>>()?;
         let schema: SchemaRef = Arc::new(call.schema.as_arrow().clone());
-        let stream = CallStream { function: call.function, world: call.world.clone(), args, schema: schema.clone() };
+        let stream = CallStream {
+            function: call.function,
+            world: call.world.clone(),
+            args,
+            schema: schema.clone(),
+        };
         let plan = StreamingTableExec::try_new(schema, vec![Arc::new(stream)], None, [], false, None)?;
         Ok(Some(Arc::new(plan)))
     }

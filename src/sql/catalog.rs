@@ -43,14 +43,24 @@ impl SessionCatalog {
         prepared: Arc<Mutex<Vec<(String, String)>>>,
         pid: Arc<AtomicI32>,
     ) -> Self {
-        Self { world, settings, prepared, pid, started_micros: now_micros() }
+        Self {
+            world,
+            settings,
+            prepared,
+            pid,
+            started_micros: now_micros(),
+        }
     }
 
     /// The users of the tenant. A user who is no owner sees themselves and the owners.
     fn users(&self) -> Result<Vec<pg::catalog::UserInfo>> {
         let me = self.world.user().to_owned();
         let World::Tenant(world) = &*self.world else {
-            return Ok(vec![pg::catalog::UserInfo { name: me, oid: FIRST_USER_OID, is_owner: true }]);
+            return Ok(vec![pg::catalog::UserInfo {
+                name: me,
+                oid: FIRST_USER_OID,
+                is_owner: true,
+            }]);
         };
         let users = world.tenant.users()?;
         let all = world.user.role == Role::Owner;
@@ -102,12 +112,28 @@ impl SessionCatalog {
             rows: -1.0,
         };
         let of = |schema: &str| {
-            relations::visible(&self.world).enumerate().filter(|(_, r)| r.schema == schema).map(relation).collect()
+            relations::visible(&self.world)
+                .enumerate()
+                .filter(|(_, r)| r.schema == schema)
+                .map(relation)
+                .collect()
         };
         vec![
-            pg::catalog::SchemaInfo { name: "public".to_owned(), oid: 2200, relations: Vec::new() },
-            pg::catalog::SchemaInfo { name: "ai".to_owned(), oid: FIRST_OID, relations: of("ai") },
-            pg::catalog::SchemaInfo { name: "bulkhead".to_owned(), oid: FIRST_OID + 1, relations: of("bulkhead") },
+            pg::catalog::SchemaInfo {
+                name: "public".to_owned(),
+                oid: 2200,
+                relations: Vec::new(),
+            },
+            pg::catalog::SchemaInfo {
+                name: "ai".to_owned(),
+                oid: FIRST_OID,
+                relations: of("ai"),
+            },
+            pg::catalog::SchemaInfo {
+                name: "bulkhead".to_owned(),
+                oid: FIRST_OID + 1,
+                relations: of("bulkhead"),
+            },
         ]
     }
 }
@@ -115,7 +141,10 @@ impl SessionCatalog {
 impl pg::catalog::Snapshots for SessionCatalog {
     fn snapshot(&self) -> Result<Arc<pg::catalog::CatalogSnapshot>, DataFusionError> {
         let users = self.users()?;
-        let owner = users.iter().find(|u| u.is_owner).map_or_else(|| self.world.user().to_owned(), |u| u.name.clone());
+        let owner = users
+            .iter()
+            .find(|u| u.is_owner)
+            .map_or_else(|| self.world.user().to_owned(), |u| u.name.clone());
         let schemas = self.schemas(&owner);
         let settings = self.settings.lock();
         let functions = functions::visible(&self.world).enumerate().map(|(i, f)| {
@@ -147,7 +176,9 @@ impl pg::catalog::Snapshots for SessionCatalog {
             prepared: self.prepared.lock().clone(),
             pid: self.pid.load(Ordering::Relaxed),
             started_micros: self.started_micros,
-            application_name: settings::find("application_name").map(|s| settings.get(s)).unwrap_or_default(),
+            application_name: settings::find("application_name")
+                .map(|s| settings.get(s))
+                .unwrap_or_default(),
             users,
         }))
     }

@@ -60,33 +60,62 @@ impl Session {
                 self.savepoint_exists(name, self.with_tx(|tx| tx.release(&name.value)))?;
                 done("RELEASE")
             }
-            Statement::Rollback { savepoint: Some(name), .. } => {
+            Statement::Rollback {
+                savepoint: Some(name), ..
+            } => {
                 self.in_transaction("ROLLBACK TO SAVEPOINT")?;
-                self.savepoint_exists(name, self.with_tx(|tx| Some(tx.rollback_to(&name.value))).unwrap_or(Ok(true))?)?;
+                self.savepoint_exists(
+                    name,
+                    self.with_tx(|tx| Some(tx.rollback_to(&name.value)))
+                        .unwrap_or(Ok(true))?,
+                )?;
                 self.status = Status::Open;
                 done("ROLLBACK")
             }
-            Statement::Explain { analyze, verbose, format, options, statement, describe_alias, .. } => {
+            Statement::Explain {
+                analyze,
+                verbose,
+                format,
+                options,
+                statement,
+                describe_alias,
+                ..
+            } => {
                 if *analyze || format.is_some() || options.is_some() || *describe_alias != ast::DescribeAlias::Explain {
-                    return Err(Error::new(Code::Unsupported, "EXPLAIN takes no options here except VERBOSE"));
+                    return Err(Error::new(
+                        Code::Unsupported,
+                        "EXPLAIN takes no options here except VERBOSE",
+                    ));
                 }
                 self.explain(statement, *verbose).await
             }
-            Statement::Prepare { name, data_types, statement } => {
+            Statement::Prepare {
+                name,
+                data_types,
+                statement,
+            } => {
                 let types = data_types
                     .iter()
                     .map(|t| {
-                        super::pg::types::resolve(t).map(|(t, _)| Some(t)).ok_or_else(|| {
-                            Error::new(Code::UndefinedObject, format!("type \"{t}\" does not exist"))
-                        })
+                        super::pg::types::resolve(t)
+                            .map(|(t, _)| Some(t))
+                            .ok_or_else(|| Error::new(Code::UndefinedObject, format!("type \"{t}\" does not exist")))
                     })
                     .collect::<Result<Vec<Option<PgType>>>>()?;
-                let parsed = Parsed { text: statement.to_string(), kind: Kind::Sql(statement.clone()) };
+                let parsed = Parsed {
+                    text: statement.to_string(),
+                    kind: Kind::Sql(statement.clone()),
+                };
                 let prepared = self.prepare(&parsed, &types).await?;
                 self.keep_statement(&fold(name), prepared)?;
                 done("PREPARE")
             }
-            Statement::Execute { name, parameters, using, .. } if using.is_empty() => {
+            Statement::Execute {
+                name,
+                parameters,
+                using,
+                ..
+            } if using.is_empty() => {
                 let prepared = self.named(name.as_ref())?;
                 let params = self.constants(parameters, &prepared.parameters).await?;
                 Box::pin(self.run(&prepared, &params)).await
@@ -129,10 +158,16 @@ impl Session {
 
     pub(super) async fn run_user(&mut self, statement: &UserStatement) -> Result<Answer> {
         if self.status == Status::Open {
-            return Err(Error::new(Code::ActiveTransaction, "users cannot be changed inside a transaction block"));
+            return Err(Error::new(
+                Code::ActiveTransaction,
+                "users cannot be changed inside a transaction block",
+            ));
         }
         match &*self.world {
-            World::Tenant(world) => statement.run(&world.tenant, &world.user).await?,
+            World::Tenant(world) => {
+                self.point_of_no_return();
+                statement.run(&world.tenant, &world.user).await?;
+            }
             World::Operator(_) => return Err(UserStatement::refuse_operator()),
         }
         done(statement.tag())
@@ -140,16 +175,29 @@ impl Session {
 
     fn run_set(&mut self, set: &Set) -> Result<Answer> {
         match set {
-            Set::SingleAssignment { scope, hivevar: false, variable, values } => {
+            Set::SingleAssignment {
+                scope,
+                hivevar: false,
+                variable,
+                values,
+            } => {
                 let value = values.iter().map(value_text).collect::<Result<Vec<_>>>()?.join(", ");
-                self.set(&full_name(variable), &value, matches!(scope, Some(ContextModifier::Local)))?;
+                self.set(
+                    &full_name(variable),
+                    &value,
+                    matches!(scope, Some(ContextModifier::Local)),
+                )?;
             }
             Set::SetTimeZone { local, value } => self.set("TimeZone", &value_text(value)?, *local)?,
             Set::SetNames { charset_name, .. } => self.set("client_encoding", &charset_name.value, false)?,
-            Set::SetTransaction { modes, snapshot: None, .. } => check_modes(modes)?,
+            Set::SetTransaction {
+                modes, snapshot: None, ..
+            } => check_modes(modes)?,
             Set::SetRole { .. } | Set::SetSessionAuthorization(_) => {
-                return Err(Error::new(Code::InsufficientPrivilege, "a session keeps the user it logged in as")
-                    .with_hint("log in as the other user"));
+                return Err(
+                    Error::new(Code::InsufficientPrivilege, "a session keeps the user it logged in as")
+                        .with_hint("log in as the other user"),
+                );
             }
             _ => return Err(Error::new(Code::Unsupported, "this form of SET is not supported")),
         }
@@ -161,8 +209,9 @@ impl Session {
         let settings = self.settings.lock();
         if name == "all" {
             let all = settings::SETTINGS.iter();
-            let (names, (values, about)): (Vec<_>, (Vec<_>, Vec<_>)) =
-                all.map(|s| (s.name.to_owned(), (settings.get(s), s.description.to_owned()))).unzip();
+            let (names, (values, about)): (Vec<_>, (Vec<_>, Vec<_>)) = all
+                .map(|s| (s.name.to_owned(), (settings.get(s), s.description.to_owned())))
+                .unzip();
             return texts(&["name", "setting", "description"], vec![names, values, about], "SHOW");
         }
         let setting = settings::find(&name)?;
@@ -170,15 +219,27 @@ impl Session {
     }
 
     async fn explain(&mut self, statement: &Statement, verbose: bool) -> Result<Answer> {
-        let parsed = Parsed { text: String::new(), kind: Kind::Sql(Box::new(statement.clone())) };
+        let parsed = Parsed {
+            text: String::new(),
+            kind: Kind::Sql(Box::new(statement.clone())),
+        };
         let prepared = self.plan(&parsed, &[])?;
         let physical = match &prepared.plan {
             Plan::Query(query) => self.physical(query, &[]).await?,
             Plan::Write(write) => self.physical_of(write.input(), true).await?,
-            Plan::Command => return Err(Error::new(Code::Unsupported, "EXPLAIN of this statement is not supported")),
+            Plan::Command => {
+                return Err(Error::new(
+                    Code::Unsupported,
+                    "EXPLAIN of this statement is not supported",
+                ));
+            }
         };
         let text = displayable(physical.as_ref()).indent(verbose).to_string();
-        texts(&["QUERY PLAN"], vec![text.lines().map(str::to_owned).collect()], "EXPLAIN")
+        texts(
+            &["QUERY PLAN"],
+            vec![text.lines().map(str::to_owned).collect()],
+            "EXPLAIN",
+        )
     }
 
     async fn end(&mut self, commit: bool, chain: bool) -> Result<Answer> {
@@ -200,9 +261,10 @@ impl Session {
     fn in_transaction(&self, what: &str) -> Result<()> {
         match self.status {
             Status::Open | Status::Failed => Ok(()),
-            Status::Idle | Status::Implicit => {
-                Err(Error::new(Code::NoActiveTransaction, format!("{what} can only be used in transaction blocks")))
-            }
+            Status::Idle | Status::Implicit => Err(Error::new(
+                Code::NoActiveTransaction,
+                format!("{what} can only be used in transaction blocks"),
+            )),
         }
     }
 
@@ -216,7 +278,10 @@ impl Session {
     fn savepoint_exists(&self, name: &Ident, found: bool) -> Result<()> {
         match found || matches!(*self.world, World::Operator(_)) {
             true => Ok(()),
-            false => Err(Error::new(Code::InvalidSavepoint, format!("savepoint \"{}\" does not exist", name.value))),
+            false => Err(Error::new(
+                Code::InvalidSavepoint,
+                format!("savepoint \"{}\" does not exist", name.value),
+            )),
         }
     }
 
@@ -225,22 +290,29 @@ impl Session {
         if values.len() != types.len() {
             return Err(Error::new(
                 Code::Syntax,
-                format!("wrong number of parameters: expected {} parameters but got {}", types.len(), values.len()),
+                format!(
+                    "wrong number of parameters: expected {} parameters but got {}",
+                    types.len(),
+                    values.len()
+                ),
             ));
         }
         let mut arrays = Vec::with_capacity(values.len());
         for (value, wanted) in values.iter().zip(types) {
             let text = format!("SELECT {value}");
             let parsed = super::guard::parse(&text)?;
-            let [parsed] = parsed.as_slice() else { return Err(Error::new(Code::Syntax, "a parameter is no expression")) };
+            let [parsed] = parsed.as_slice() else {
+                return Err(Error::new(Code::Syntax, "a parameter is no expression"));
+            };
             let prepared = self.plan(parsed, &[])?;
             let Plan::Query(query) = &prepared.plan else {
                 return Err(Error::new(Code::Syntax, "a parameter is no expression"));
             };
             let rows = super::run::gather(self.stream(self.physical(query, &[]).await?)?).await?;
-            let row = rows.iter().find(|b| b.num_rows() == 1).ok_or_else(|| {
-                Error::new(Code::Syntax, "a parameter must be one value")
-            })?;
+            let row = rows
+                .iter()
+                .find(|b| b.num_rows() == 1)
+                .ok_or_else(|| Error::new(Code::Syntax, "a parameter must be one value"))?;
             let array = datafusion::arrow::compute::cast(row.column(0), &wanted.arrow())
                 .map_err(|e| super::complaints::from_datafusion(e.into()))?;
             arrays.push(array);
@@ -256,7 +328,10 @@ fn done(tag: &str) -> Result<Answer> {
 /// An answer of text columns.
 fn texts(names: &[&str], columns: Vec<Vec<String>>, tag: &'static str) -> Result<Answer> {
     let fields: Vec<_> = names.iter().map(|n| PgType::TEXT.field(n, true)).collect();
-    let arrays = columns.into_iter().map(|c| Arc::new(StringArray::from(c)) as ArrayRef).collect();
+    let arrays = columns
+        .into_iter()
+        .map(|c| Arc::new(StringArray::from(c)) as ArrayRef)
+        .collect();
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(Error::internal)?;
     Ok(Answer::Rows {
         columns: names.iter().map(|n| text_column(n)).collect(),
@@ -292,7 +367,11 @@ fn full_name(name: &ast::ObjectName) -> String {
 }
 
 fn fold(name: &Ident) -> String {
-    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
+    if name.quote_style.is_some() {
+        name.value.clone()
+    } else {
+        name.value.to_lowercase()
+    }
 }
 
 /// A setting's value as text: a word, a string, a number or DEFAULT.
@@ -302,9 +381,15 @@ fn value_text(value: &Expr) -> Result<String> {
         Expr::Value(value) => match &value.value {
             Value::Number(number, _) => Ok(number.to_string()),
             Value::Boolean(b) => Ok(if *b { "on" } else { "off" }.to_owned()),
-            other => other.clone().into_string().ok_or_else(|| Error::new(Code::Syntax, "syntax error in the value of SET")),
+            other => other
+                .clone()
+                .into_string()
+                .ok_or_else(|| Error::new(Code::Syntax, "syntax error in the value of SET")),
         },
-        Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => Ok(format!("-{}", value_text(expr)?)),
+        Expr::UnaryOp {
+            op: ast::UnaryOperator::Minus,
+            expr,
+        } => Ok(format!("-{}", value_text(expr)?)),
         _ => Err(Error::new(Code::Syntax, "syntax error in the value of SET")),
     }
 }
@@ -318,8 +403,11 @@ fn check_modes(modes: &[TransactionMode]) -> Result<()> {
                 TransactionIsolationLevel::ReadCommitted | TransactionIsolationLevel::ReadUncommitted,
             ) => {}
             other => {
-                return Err(Error::new(Code::Unsupported, format!("transactions are not {other} here"))
-                    .with_hint("transactions are READ COMMITTED, READ WRITE; a conflicting commit fails with 40001"));
+                return Err(
+                    Error::new(Code::Unsupported, format!("transactions are not {other} here")).with_hint(
+                        "transactions are READ COMMITTED, READ WRITE; a conflicting commit fails with 40001",
+                    ),
+                );
             }
         }
     }

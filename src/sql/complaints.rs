@@ -4,11 +4,7 @@
 //! left is told apart by type, and by text only where DataFusion has no type for it. Texts never
 //! list columns or functions the user did not name.
 
-use datafusion::{
-    arrow::error::ArrowError,
-    common::SchemaError,
-    error::DataFusionError,
-};
+use datafusion::{arrow::error::ArrowError, common::SchemaError, error::DataFusionError};
 
 use crate::error::{Code, Error};
 
@@ -34,7 +30,9 @@ pub(super) fn from_datafusion(error: DataFusionError) -> Error {
         DataFusionError::NotImplemented(text) => not_implemented(&text),
         DataFusionError::Plan(text) => from_plan(&text),
         DataFusionError::Execution(text) => from_execution(&text),
-        DataFusionError::SQL(inner, _) => Error::new(Code::Syntax, format!("syntax error: {}", short(&inner.to_string()))),
+        DataFusionError::SQL(inner, _) => {
+            Error::new(Code::Syntax, format!("syntax error: {}", short(&inner.to_string())))
+        }
         DataFusionError::Configuration(text) => Error::new(Code::InvalidParameterValue, short(&text)),
         DataFusionError::Internal(text) => from_internal(&text),
         other => Error::internal(other),
@@ -83,7 +81,11 @@ fn out_of_memory() -> Error {
 }
 
 fn not_implemented(text: &str) -> Error {
-    let known = ["Unsupported binary operator", "Unsupported ast node", "Unsupported SQL type"];
+    let known = [
+        "Unsupported binary operator",
+        "Unsupported ast node",
+        "Unsupported SQL type",
+    ];
     match known.iter().find(|k| text.starts_with(**k)) {
         Some(what) => Error::new(Code::Unsupported, what.replace("ast node", "syntax").to_owned()),
         None => Error::new(Code::Unsupported, short(text)),
@@ -99,12 +101,16 @@ fn from_schema(error: &SchemaError) -> Error {
             };
             Error::new(Code::UndefinedColumn, format!("column {name} does not exist"))
         }
-        SchemaError::AmbiguousReference { field } => {
-            Error::new(Code::AmbiguousColumn, format!("column reference \"{}\" is ambiguous", field.name))
-        }
+        SchemaError::AmbiguousReference { field } => Error::new(
+            Code::AmbiguousColumn,
+            format!("column reference \"{}\" is ambiguous", field.name),
+        ),
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
-            Error::new(Code::DuplicateColumn, format!("column \"{name}\" is specified more than once"))
-                .with_hint("give the columns different names with AS")
+            Error::new(
+                Code::DuplicateColumn,
+                format!("column \"{name}\" is specified more than once"),
+            )
+            .with_hint("give the columns different names with AS")
         }
     }
 }
@@ -142,7 +148,11 @@ fn out_of_range() -> Error {
 /// Arrow's cast errors name the value: it is the user's own row or literal, which they may read.
 fn cast(text: &str) -> Error {
     let value = text.split('\'').nth(1).map(short);
-    let kind = text.rsplit("value of ").next().and_then(|t| t.split_whitespace().next()).unwrap_or_default();
+    let kind = text
+        .rsplit("value of ")
+        .next()
+        .and_then(|t| t.split_whitespace().next())
+        .unwrap_or_default();
     let kind = kind.strip_suffix(" type").unwrap_or(kind);
     let (name, code) = match kind.trim_end_matches(',') {
         "Int8" | "Int16" => ("smallint", Code::InvalidText),
@@ -161,9 +171,10 @@ fn cast(text: &str) -> Error {
     };
     match value {
         // A number that exists but does not fit is another mistake than one that is no number.
-        Some(v) if name.ends_with("int") | (name == "integer") && v.trim().parse::<i128>().is_ok() => {
-            Error::new(Code::NumericOutOfRange, format!("value \"{v}\" is out of range for type {name}"))
-        }
+        Some(v) if name.ends_with("int") | (name == "integer") && v.trim().parse::<i128>().is_ok() => Error::new(
+            Code::NumericOutOfRange,
+            format!("value \"{v}\" is out of range for type {name}"),
+        ),
         Some(v) => Error::new(code, format!("invalid input syntax for type {name}: \"{v}\"")),
         None if text.contains("out of range") || text.contains("overflow") || text.contains("Can't cast value") => {
             Error::new(Code::NumericOutOfRange, format!("{name} out of range"))
@@ -188,7 +199,10 @@ fn from_execution(text: &str) -> Error {
         return Error::new(Code::InvalidDatetime, short(text));
     }
     if has("subquery") && (has("more than one row") || has("returned more")) {
-        return Error::new(Code::DataException, "more than one row returned by a subquery used as an expression");
+        return Error::new(
+            Code::DataException,
+            "more than one row returned by a subquery used as an expression",
+        );
     }
     if has("no value found for placeholder") || has("placeholder") {
         return Error::new(Code::UndefinedParameter, short(text));
@@ -203,19 +217,32 @@ fn from_plan(text: &str) -> Error {
         return Error::new(Code::UndefinedFunction, format!("function {} does not exist", quoted()))
             .with_hint("\\df lists the functions; check the number and types of the arguments");
     }
-    if has("coerc") || has("No function matches") || has("does not support zero arguments") || has("expects") && has("argument") {
-        return Error::new(Code::UndefinedFunction, "no function or operator matches the given argument types")
-            .with_hint("add explicit casts");
+    if has("coerc")
+        || has("No function matches")
+        || has("does not support zero arguments")
+        || has("expects") && has("argument")
+    {
+        return Error::new(
+            Code::UndefinedFunction,
+            "no function or operator matches the given argument types",
+        )
+        .with_hint("add explicit casts");
     }
-    if has("must be in the GROUP BY clause") || has("must appear in the GROUP BY") || has("could not be resolved from available columns") {
+    if has("must be in the GROUP BY clause")
+        || has("must appear in the GROUP BY")
+        || has("could not be resolved from available columns")
+    {
         return Error::new(
             Code::GroupingError,
             "a column must appear in the GROUP BY clause or be used in an aggregate function",
         );
     }
     if has("laceholder") {
-        return Error::new(Code::IndeterminateType, "could not determine the data type of a parameter")
-            .with_hint("add a cast such as $1::text");
+        return Error::new(
+            Code::IndeterminateType,
+            "could not determine the data type of a parameter",
+        )
+        .with_hint("add a cast such as $1::text");
     }
     if has("Column count doesn't match") || has("number of columns") || has("columns in") {
         return Error::new(Code::Syntax, "the numbers of columns and of values differ");
@@ -224,7 +251,10 @@ fn from_plan(text: &str) -> Error {
         return Error::new(Code::DuplicateColumn, "two columns have one name").with_hint("rename one with AS");
     }
     if has("not found") && has("able") {
-        return Error::new(Code::UndefinedTable, format!("relation \"{}\" does not exist", quoted()));
+        return Error::new(
+            Code::UndefinedTable,
+            format!("relation \"{}\" does not exist", quoted()),
+        );
     }
     if has("Unsupported") || has("not supported") || has("not yet supported") || has("only supported") {
         return Error::new(Code::Unsupported, short(text));

@@ -14,8 +14,8 @@ use datafusion::{
     datasource::{MemTable, provider_as_source, source_as_provider},
     logical_expr::{DmlStatement, LogicalPlan, LogicalPlanBuilder, WriteOp},
     sql::sqlparser::ast::{
-        self, Assignment, AssignmentTarget, Expr, FromTable, Ident, Insert, ObjectName, Query, Select, SelectItem, SetExpr,
-        Statement, TableFactor, TableObject,
+        self, Assignment, AssignmentTarget, Expr, FromTable, Ident, Insert, ObjectName, Query, Select, SelectItem,
+        SetExpr, Statement, TableFactor, TableObject,
     },
 };
 
@@ -67,8 +67,11 @@ impl Session {
         let (name, returning) = take_returning(&mut statement)?;
         let relation = self.target(&name)?;
         if relation.write.is_none() {
-            return Err(Error::new(Code::InsufficientPrivilege, format!("{} cannot be written", relation.name))
-                .with_hint("it is derived by the server"));
+            return Err(Error::new(
+                Code::InsufficientPrivilege,
+                format!("{} cannot be written", relation.name),
+            )
+            .with_hint("it is derived by the server"));
         }
         let assigned = match &mut statement {
             Statement::Insert(insert) => {
@@ -85,7 +88,10 @@ impl Session {
         };
         let planned = source_as_provider(&target).map_err(from_datafusion)?;
         if !(planned.as_ref() as &dyn std::any::Any).is::<RelationProvider>() {
-            return Err(Error::new(Code::InsufficientPrivilege, "system tables cannot be written"));
+            return Err(Error::new(
+                Code::InsufficientPrivilege,
+                "system tables cannot be written",
+            ));
         }
         let action = match op {
             WriteOp::Insert(_) => Action::Insert,
@@ -103,7 +109,13 @@ impl Session {
             parameters,
             returns_rows: returning.is_some(),
             columns,
-            plan: Plan::Write(Write { relation, action, input, placeholders, returning }),
+            plan: Plan::Write(Box::new(Write {
+                relation,
+                action,
+                input,
+                placeholders,
+                returning,
+            })),
             parsed: parsed.clone(),
             declared: declared.to_vec(),
         })
@@ -115,7 +127,13 @@ impl Session {
             .0
             .iter()
             .filter_map(|p| p.as_ident())
-            .map(|i| if i.quote_style.is_some() { i.value.clone() } else { i.value.to_lowercase() })
+            .map(|i| {
+                if i.quote_style.is_some() {
+                    i.value.clone()
+                } else {
+                    i.value.to_lowercase()
+                }
+            })
             .collect();
         let undefined = || Error::new(Code::UndefinedTable, format!("relation \"{name}\" does not exist"));
         match parts.as_slice() {
@@ -135,9 +153,17 @@ impl Session {
         }
     }
 
-    pub(super) async fn run_write(&mut self, write: &Write, prepared: &Prepared, params: &[ArrayRef]) -> Result<Answer> {
+    pub(super) async fn run_write(
+        &mut self,
+        write: &Write,
+        prepared: &Prepared,
+        params: &[ArrayRef],
+    ) -> Result<Answer> {
         if matches!(*self.world, World::Operator(_)) && matches!(self.status, Status::Open) {
-            return Err(Error::new(Code::ActiveTransaction, "the operator's tables cannot be changed inside a transaction block"));
+            return Err(Error::new(
+                Code::ActiveTransaction,
+                "the operator's tables cannot be changed inside a transaction block",
+            ));
         }
         if let World::Tenant(world) = &*self.world {
             world.tx.lock().forget_seen();
@@ -161,22 +187,39 @@ impl Session {
             .collect::<Result<_>>()?;
         let rows = concat_batches(&schema, &rows).map_err(Error::internal)?;
         let count = rows.num_rows() as u64;
-        let Some(writer) = write.relation.write else { return Err(Error::internal("a view was written")) };
+        let Some(writer) = write.relation.write else {
+            return Err(Error::internal("a view was written"));
+        };
         let (change, tag) = match &write.action {
             Action::Insert => (Change::Insert(rows), "INSERT 0"),
             Action::Update(assigned) => (Change::Update(rows, assigned.clone()), "UPDATE"),
             Action::Delete => (Change::Delete(rows), "DELETE"),
         };
+        if self.world.operator().is_ok() {
+            self.point_of_no_return();
+        }
         let written = writer(self.world.clone(), change).await?;
+        // Before the commit: an error in RETURNING undoes the write.
+        let returned = match &write.returning {
+            Some(query) => {
+                let (plan, _) = self.returning_plan(query, write.relation, vec![written])?;
+                Some(gather(self.stream(self.physical_of(&plan, false).await?)?).await?)
+            }
+            None => None,
+        };
         if self.status == Status::Idle {
             self.commit().await?;
         }
-        let Some(query) = &write.returning else {
-            return Ok(Answer::Done { tag: RowTag(tag).render(count) });
-        };
-        let (plan, _) = self.returning_plan(query, write.relation, vec![written])?;
-        let rows = self.stream(self.physical_of(&plan, false).await?)?;
-        Ok(Answer::Rows { columns: prepared.columns.clone(), rows, tag: RowTag(tag) })
+        Ok(match returned {
+            Some(rows) => Answer::Rows {
+                columns: prepared.columns.clone(),
+                rows: Box::pin(futures::stream::iter(rows.into_iter().map(Ok))),
+                tag: RowTag(tag),
+            },
+            None => Answer::Done {
+                tag: RowTag(tag).render(count),
+            },
+        })
     }
 
     /// The plan of RETURNING over these rows, and its columns.
@@ -196,14 +239,12 @@ impl Session {
 }
 
 /// The same plan reading from `source` instead of the relation.
-fn swap_scan(
-    plan: LogicalPlan,
-    source: &Arc<dyn datafusion::logical_expr::TableSource>,
-) -> Result<LogicalPlan> {
+fn swap_scan(plan: LogicalPlan, source: &Arc<dyn datafusion::logical_expr::TableSource>) -> Result<LogicalPlan> {
     use datafusion::common::tree_node::{Transformed, TreeNode};
     plan.transform_up(|node| match node {
         LogicalPlan::TableScan(scan) => {
-            let scan = LogicalPlanBuilder::scan(scan.table_name.clone(), source.clone(), scan.projection.clone())?.build()?;
+            let scan =
+                LogicalPlanBuilder::scan(scan.table_name.clone(), source.clone(), scan.projection.clone())?.build()?;
             Ok(Transformed::yes(scan))
         }
         other => Ok(Transformed::no(other)),
@@ -221,7 +262,9 @@ fn take_returning(statement: &mut Statement) -> Result<(ObjectName, Option<Vec<S
     };
     match statement {
         Statement::Insert(insert) => {
-            let TableObject::TableName(name) = &insert.table else { return Err(unsupported("INSERT into this")) };
+            let TableObject::TableName(name) = &insert.table else {
+                return Err(unsupported("INSERT into this"));
+            };
             Ok((name.clone(), insert.returning.take()))
         }
         Statement::Update(update) => {
@@ -247,18 +290,21 @@ fn take_returning(statement: &mut Statement) -> Result<(ObjectName, Option<Vec<S
 fn returning_query(name: &ObjectName, items: Vec<SelectItem>) -> Statement {
     let select = Select {
         projection: items,
-        from: vec![ast::TableWithJoins { relation: ast::TableFactor::Table {
-            name: name.clone(),
-            alias: None,
-            args: None,
-            with_hints: vec![],
-            version: None,
-            with_ordinality: false,
-            partitions: vec![],
-            json_path: None,
-            sample: None,
-            index_hints: vec![],
-        }, joins: vec![] }],
+        from: vec![ast::TableWithJoins {
+            relation: ast::TableFactor::Table {
+                name: name.clone(),
+                alias: None,
+                args: None,
+                with_hints: vec![],
+                version: None,
+                with_ordinality: false,
+                partitions: vec![],
+                json_path: None,
+                sample: None,
+                index_hints: vec![],
+            },
+            joins: vec![],
+        }],
         ..empty_select()
     };
     Statement::Query(Box::new(query_of(SetExpr::Select(Box::new(select)))))
@@ -310,7 +356,10 @@ fn query_of(body: SetExpr) -> Query {
 
 fn check_insert(insert: &Insert) -> Result<()> {
     if insert.on.is_some() {
-        return Err(Error::new(Code::Unsupported, "ON CONFLICT is not supported for this table"));
+        return Err(Error::new(
+            Code::Unsupported,
+            "ON CONFLICT is not supported for this table",
+        ));
     }
     Ok(())
 }
@@ -322,19 +371,27 @@ fn name_insert_columns(insert: &mut Insert, relation: &Relation) {
     }
     let width = insert.source.as_ref().and_then(|q| match q.body.as_ref() {
         SetExpr::Values(values) => values.rows.iter().map(|r| r.content.len()).max(),
-        SetExpr::Select(select) if select.projection.iter().all(|i| !matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))) => {
+        SetExpr::Select(select)
+            if select
+                .projection
+                .iter()
+                .all(|i| !matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))) =>
+        {
             Some(select.projection.len())
         }
         _ => None,
     });
     if let Some(width) = width.filter(|w| *w < relation.columns.len()) {
-        insert.columns =
-            relation.columns[..width].iter().map(|(n, _)| ObjectName::from(vec![Ident::with_quote('"', *n)])).collect();
+        insert.columns = relation.columns[..width]
+            .iter()
+            .map(|(n, _)| ObjectName::from(vec![Ident::with_quote('"', *n)]))
+            .collect();
     }
     // DEFAULT in a row is the column's default, which NULL asks for here.
     if let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|q| q.body.as_mut()) {
         for expr in values.rows.iter_mut().flat_map(|r| r.content.iter_mut()) {
-            if matches!(expr, Expr::Identifier(i) if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("default")) {
+            if matches!(expr, Expr::Identifier(i) if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("default"))
+            {
                 *expr = Expr::Value(ast::Value::Null.into());
             }
         }

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::{
     ai::{
-        chunking, embedder,
+        chunking,
         corpus::{ChunkEntry, DocumentEntry},
+        embedder,
         terms::Terms,
         tokens,
     },
@@ -112,13 +113,19 @@ pub(super) fn check(document: &Document) -> Result<()> {
 
 /// Parses metadata: a JSON object of bounded depth, in canonical text.
 pub(super) fn metadata(text: &str) -> Result<(String, serde_json::Value)> {
-    let value: serde_json::Value = serde_json::from_str(text)
-        .map_err(|_| Error::new(Code::InvalidText, "invalid input syntax for type json"))?;
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|_| Error::new(Code::InvalidText, "invalid input syntax for type json"))?;
     if !value.is_object() {
-        return Err(Error::new(Code::InvalidParameterValue, "metadata must be a JSON object"));
+        return Err(Error::new(
+            Code::InvalidParameterValue,
+            "metadata must be a JSON object",
+        ));
     }
     if depth(&value) > limits::JSON_DEPTH {
-        return Err(Error::new(Code::TooComplex, format!("JSON is nested more than {} levels deep", limits::JSON_DEPTH)));
+        return Err(Error::new(
+            Code::TooComplex,
+            format!("JSON is nested more than {} levels deep", limits::JSON_DEPTH),
+        ));
     }
     Ok((super::pg::json::canonical(text)?, value))
 }
@@ -166,7 +173,12 @@ pub(super) fn write(mut document: Document) -> Result<Written> {
         metadata: Arc::new(metadata),
         chunks: entries,
     };
-    Ok(Written { document, chunks, entry, embedded_tokens })
+    Ok(Written {
+        document,
+        chunks,
+        entry,
+        embedded_tokens,
+    })
 }
 
 fn entry(chunk: &Chunk, embedding: Embedding) -> ChunkEntry {
@@ -189,7 +201,12 @@ pub(super) fn index_entry(document: &Document, chunks: Vec<Chunk>) -> Result<Doc
             Ok(entry(&chunk, embedding))
         })
         .collect::<Result<_>>()?;
-    Ok(DocumentEntry { id: document.id, title: document.title.clone(), metadata: Arc::new(metadata), chunks })
+    Ok(DocumentEntry {
+        id: document.id,
+        title: document.title.clone(),
+        metadata: Arc::new(metadata),
+        chunks,
+    })
 }
 
 /// Now, in microseconds since 1970.

@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use datafusion::object_store::ObjectStore;
 use datafusion::{
     catalog::TableFunction,
     common::{DataFusionError, Result as DfResult},
@@ -24,10 +25,9 @@ use datafusion::{
     logical_expr::{AggregateUDF, ScalarUDF, WindowUDF, planner::ExprPlanner},
     prelude::SessionConfig,
 };
-use datafusion::object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
 
-use super::{builtin, calls, functions, pg, world::TenantState};
+use super::{builtin, calls, functions, nearest::NearestRule, pg, world::TenantState};
 use crate::{
     error::{Code, Error, Result},
     ledger::{
@@ -106,7 +106,9 @@ impl Engine {
 
     /// What the process keeps for this tenant.
     pub(super) fn tenant(&self, tenant: &Tenant) -> Result<Arc<TenantState>> {
-        let meter = self.meters.open(tenant, || Meter::new(tenant.clone(), self.prices.clone()));
+        let meter = self
+            .meters
+            .open(tenant, || Meter::new(tenant.clone(), self.prices.clone()));
         let runtime = runtime(limits::TENANT_QUERY_BYTES)?;
         Ok(self.tenants.open(tenant, || TenantState::new(meter, runtime)))
     }
@@ -119,7 +121,9 @@ impl Engine {
 
     /// A session's own state: the shared rules and functions, its tenant's memory.
     pub(super) fn session_state(&self, runtime: Arc<RuntimeEnv>) -> SessionState {
-        SessionStateBuilder::new_from_existing(self.shared.template.clone()).with_runtime_env(runtime).build()
+        SessionStateBuilder::new_from_existing(self.shared.template.clone())
+            .with_runtime_env(runtime)
+            .build()
     }
 }
 
@@ -134,7 +138,10 @@ impl Shared {
             scalar.insert(udf.name().to_owned(), udf);
         }
         let mut aggregate = HashMap::new();
-        for udf in builtin::aggregate_functions().into_iter().chain([Arc::new(pg::subquery::aggregate())]) {
+        for udf in builtin::aggregate_functions()
+            .into_iter()
+            .chain([Arc::new(pg::subquery::aggregate())])
+        {
             for alias in udf.aliases() {
                 aggregate.insert(alias.clone(), udf.clone());
             }
@@ -149,7 +156,9 @@ impl Shared {
             .filter(|f| builtin::TABLE_FUNCTIONS.contains(&f.name()))
             .map(|f| (f.name().to_owned(), f))
             .collect();
-        let mut config = SessionConfig::new().with_target_partitions(1).with_create_default_catalog_and_schema(true);
+        let mut config = SessionConfig::new()
+            .with_target_partitions(1)
+            .with_create_default_catalog_and_schema(true);
         let options = config.options_mut();
         options.sql_parser.map_string_types_to_utf8view = false;
         options.sql_parser.enable_ident_normalization = true;
@@ -166,6 +175,7 @@ impl Shared {
             // After DataFusion's own rules, in this order.
             .with_analyzer_rule(Arc::new(pg::lateral::LateralColumns))
             .with_analyzer_rule(Arc::new(pg::apply::ApplySubqueries))
+            .with_optimizer_rule(Arc::new(NearestRule))
             .with_query_planner(Arc::new(calls::Planner))
             .with_runtime_env(runtime(limits::TENANT_QUERY_BYTES)?)
             .build();

@@ -43,21 +43,32 @@ pub(super) fn parse(sql: &str) -> Result<Vec<Parsed>> {
     if sql.len() > limits::STATEMENT_BYTES {
         return Err(Error::new(
             Code::TooLarge,
-            format!("statement of {} bytes is too large: at most {} are allowed", sql.len(), limits::STATEMENT_BYTES),
+            format!(
+                "statement of {} bytes is too large: at most {} are allowed",
+                sql.len(),
+                limits::STATEMENT_BYTES
+            ),
         )
         .with_hint("send large values as parameters, or split the statement"));
     }
     let dialect = PostgreSqlDialect {};
-    let tokens = Tokenizer::new(&dialect, sql)
+    let mut tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|e| syntax(sql, &e.message, Some((e.location.line, e.location.column))))?;
+    join_l1(&mut tokens);
     if tokens.len() > limits::STATEMENT_TOKENS {
-        return Err(too_complex(format!("statement has more than {} tokens", limits::STATEMENT_TOKENS)));
+        return Err(too_complex(format!(
+            "statement has more than {} tokens",
+            limits::STATEMENT_TOKENS
+        )));
     }
     measure(&tokens)?;
     tokens
         .split(|t| t.token == Token::SemiColon)
-        .filter(|part| part.iter().any(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF)))
+        .filter(|part| {
+            part.iter()
+                .any(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF))
+        })
         .map(|part| one(sql, part, &dialect))
         .collect()
 }
@@ -70,21 +81,30 @@ fn one(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Resu
     let mut parser = Parser::new(dialect)
         .with_recursion_limit(limits::STATEMENT_DEPTH * 4)
         .with_tokens_with_locations(spell_out_table(tokens));
-    let statement = parser.parse_statement().and_then(|statement| match parser.peek_token().token {
-        Token::EOF => Ok(statement),
-        _ => parser.expected("end of statement", parser.peek_token()),
-    });
+    let statement = parser
+        .parse_statement()
+        .and_then(|statement| match parser.peek_token().token {
+            Token::EOF => Ok(statement),
+            _ => parser.expected("end of statement", parser.peek_token()),
+        });
     let statement = statement.map_err(|e| match e {
         ParserError::RecursionLimitExceeded => too_complex("statement is nested too deeply".into()),
         ParserError::ParserError(message) | ParserError::TokenizerError(message) => syntax(sql, &message, None),
     })?;
     allow(&statement)?;
-    Ok(Parsed { kind: Kind::Sql(Box::new(statement)), text })
+    Ok(Parsed {
+        kind: Kind::Sql(Box::new(statement)),
+        text,
+    })
 }
 
 /// Statements which the parser does not know in PostgreSQL's form, told by their first words.
 fn by_words(tokens: &[TokenWithSpan]) -> Result<Option<Kind>> {
-    let words: Vec<&Token> = tokens.iter().map(|t| &t.token).filter(|t| !matches!(t, Token::Whitespace(_))).collect();
+    let words: Vec<&Token> = tokens
+        .iter()
+        .map(|t| &t.token)
+        .filter(|t| !matches!(t, Token::Whitespace(_)))
+        .collect();
     let word = |i: usize| match words.get(i) {
         Some(Token::Word(w)) if w.quote_style.is_none() => w.value.to_ascii_uppercase(),
         Some(Token::Mul) => "*".to_owned(),
@@ -92,10 +112,26 @@ fn by_words(tokens: &[TokenWithSpan]) -> Result<Option<Kind>> {
     };
     Ok(match (word(0).as_str(), word(1).as_str()) {
         ("CREATE" | "ALTER" | "DROP", "USER" | "ROLE") => Some(Kind::User(UserStatement::parse(&words)?)),
+        ("CREATE", "EXTERNAL" | "UNBOUNDED") => return Err(forbidden("CREATE EXTERNAL TABLE")),
         ("CLOSE", "ALL") => Some(Kind::Nothing("CLOSE CURSOR ALL")),
         ("UNLISTEN", "*") => Some(Kind::Nothing("UNLISTEN")),
         _ => None,
     })
+}
+
+/// pgvector's `<+>`, which the tokenizer takes for `<` and `+>`.
+fn join_l1(tokens: &mut Vec<TokenWithSpan>) {
+    let plus = |t: &TokenWithSpan| matches!(&t.token, Token::CustomBinaryOperator(op) if op == "+>");
+    let mut at = 0;
+    while at + 1 < tokens.len() {
+        let adjacent = tokens[at].span.end == tokens[at + 1].span.start;
+        if tokens[at].token == Token::Lt && plus(&tokens[at + 1]) && adjacent {
+            tokens[at].span.end = tokens[at + 1].span.end;
+            tokens[at].token = Token::CustomBinaryOperator("<+>".to_owned());
+            tokens.remove(at + 1);
+        }
+        at += 1;
+    }
 }
 
 /// `TABLE t` is `SELECT * FROM t`, which the parser knows.
@@ -108,8 +144,14 @@ fn spell_out_table(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     {
         let span = tokens[at].span;
         let space = || Token::Whitespace(Whitespace::Space);
-        let spelled =
-            [Token::make_keyword("SELECT"), space(), Token::Mul, space(), Token::make_keyword("FROM"), space()];
+        let spelled = [
+            Token::make_keyword("SELECT"),
+            space(),
+            Token::Mul,
+            space(),
+            Token::make_keyword("FROM"),
+            space(),
+        ];
         tokens.splice(at..=at, spelled.map(|token| TokenWithSpan { token, span }));
     }
     tokens
@@ -117,7 +159,9 @@ fn spell_out_table(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
 
 /// The part of the text that these tokens were read from.
 fn text_of(sql: &str, tokens: &[TokenWithSpan]) -> String {
-    let mut real = tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF));
+    let mut real = tokens
+        .iter()
+        .filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF));
     let Some(first) = real.next() else { return String::new() };
     let last = real.next_back().unwrap_or(first);
     let from = offset(sql, first.span.start.line, first.span.start.column);
@@ -129,9 +173,15 @@ fn text_of(sql: &str, tokens: &[TokenWithSpan]) -> String {
 fn offset(sql: &str, line: u64, column: u64) -> usize {
     let start: usize = match line {
         0 | 1 => 0,
-        n => sql.match_indices('\n').nth(n as usize - 2).map_or(sql.len(), |(i, _)| i + 1),
+        n => sql
+            .match_indices('\n')
+            .nth(n as usize - 2)
+            .map_or(sql.len(), |(i, _)| i + 1),
     };
-    sql[start..].char_indices().nth(column.saturating_sub(1) as usize).map_or(sql.len(), |(i, _)| start + i)
+    sql[start..]
+        .char_indices()
+        .nth(column.saturating_sub(1) as usize)
+        .map_or(sql.len(), |(i, _)| start + i)
 }
 
 /// A parser's complaint in PostgreSQL's words and with its caret position.
@@ -198,7 +248,10 @@ fn measure(tokens: &[TokenWithSpan]) -> Result<()> {
                 levels[last].chain = 0;
                 levels[last].items += 1;
                 if levels[last].items >= limits::LIST_ITEMS {
-                    return Err(too_complex(format!("a list has more than {} items", limits::LIST_ITEMS)));
+                    return Err(too_complex(format!(
+                        "a list has more than {} items",
+                        limits::LIST_ITEMS
+                    )));
                 }
             }
             Token::Word(word) => match word.keyword {
@@ -328,9 +381,13 @@ impl Visitor for Parts {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Error> {
         match factor {
-            TableFactor::Table { sample: None, json_path: None, partitions, version: None, .. } if partitions.is_empty() => {
-                ControlFlow::Continue(())
-            }
+            TableFactor::Table {
+                sample: None,
+                json_path: None,
+                partitions,
+                version: None,
+                ..
+            } if partitions.is_empty() => ControlFlow::Continue(()),
             TableFactor::Derived { .. }
             | TableFactor::Function { .. }
             | TableFactor::UNNEST { .. }
@@ -347,7 +404,10 @@ fn set_expr(body: &SetExpr) -> Option<Error> {
         }
         SetExpr::Select(_) | SetExpr::Values(_) | SetExpr::Table(_) | SetExpr::Query(_) => None,
         SetExpr::SetOperation { left, right, .. } => set_expr(left).or_else(|| set_expr(right)),
-        _ => Some(Error::new(Code::Unsupported, "INSERT, UPDATE and DELETE inside a query are not supported")),
+        _ => Some(Error::new(
+            Code::Unsupported,
+            "INSERT, UPDATE and DELETE inside a query are not supported",
+        )),
     }
 }
 

@@ -16,6 +16,7 @@ mod engine;
 mod functions;
 mod guard;
 mod metering;
+mod nearest;
 mod pg;
 mod planner;
 mod prepared;

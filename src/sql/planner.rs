@@ -65,8 +65,17 @@ impl Names {
             }
             by_name.insert(udf.name().to_owned(), udf);
         }
-        let relation_planners: Vec<Arc<dyn RelationPlanner>> = vec![Arc::new(Calls { world: world.clone() }), Arc::new(pg::from::PgRelations)];
-        Self { world, bound: by_name, pg_catalog, information_schema, relation_planners }
+        let relation_planners: Vec<Arc<dyn RelationPlanner>> = vec![
+            Arc::new(Calls { world: world.clone() }),
+            Arc::new(pg::from::PgRelations),
+        ];
+        Self {
+            world,
+            bound: by_name,
+            pg_catalog,
+            information_schema,
+            relation_planners,
+        }
     }
 }
 
@@ -120,7 +129,9 @@ impl ContextProvider for Context<'_> {
         };
         // Arguments must be constants: what computes to one is one.
         let nothing = DFSchema::empty();
-        let simplify = SimplifyContext::builder().with_config_options(Arc::new(self.options.clone())).build();
+        let simplify = SimplifyContext::builder()
+            .with_config_options(Arc::new(self.options.clone()))
+            .build();
         let simplifier = ExprSimplifier::new(simplify);
         let args = args
             .into_iter()
@@ -144,7 +155,11 @@ impl ContextProvider for Context<'_> {
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
         let name = name.to_lowercase();
-        self.names.bound.get(&name).or_else(|| self.names.world.engine().shared().scalar.get(&name)).cloned()
+        self.names
+            .bound
+            .get(&name)
+            .or_else(|| self.names.world.engine().shared().scalar.get(&name))
+            .cloned()
     }
 
     fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
@@ -152,11 +167,23 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        self.names.world.engine().shared().aggregate.get(bare(name).as_str()).cloned()
+        self.names
+            .world
+            .engine()
+            .shared()
+            .aggregate
+            .get(bare(name).as_str())
+            .cloned()
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
-        self.names.world.engine().shared().window.get(bare(name).as_str()).cloned()
+        self.names
+            .world
+            .engine()
+            .shared()
+            .window
+            .get(bare(name).as_str())
+            .cloned()
     }
 
     fn get_variable_type(&self, _variable_names: &[String]) -> Option<DataType> {
@@ -210,10 +237,20 @@ impl RelationPlanner for Calls {
         context: &mut dyn RelationPlannerContext,
     ) -> DfResult<RelationPlanning> {
         let (name, args, alias) = match &relation {
-            TableFactor::Table { name, args: Some(args), alias, with_ordinality: false, .. } => {
-                (name, &args.args, alias)
-            }
-            TableFactor::Function { name, args, alias, with_ordinality: false, .. } => (name, args, alias),
+            TableFactor::Table {
+                name,
+                args: Some(args),
+                alias,
+                with_ordinality: false,
+                ..
+            } => (name, &args.args, alias),
+            TableFactor::Function {
+                name,
+                args,
+                alias,
+                with_ordinality: false,
+                ..
+            } => (name, args, alias),
             _ => return Ok(RelationPlanning::Original(Box::new(relation))),
         };
         let called = name.to_string().to_lowercase();
@@ -255,5 +292,9 @@ impl Calls {
 
 /// The last part of a possibly qualified name.
 pub(super) fn last_part(name: &ast::ObjectName) -> String {
-    name.0.last().and_then(|p| p.as_ident()).map(|i| i.value.to_lowercase()).unwrap_or_default()
+    name.0
+        .last()
+        .and_then(|p| p.as_ident())
+        .map(|i| i.value.to_lowercase())
+        .unwrap_or_default()
 }

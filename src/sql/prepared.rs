@@ -7,11 +7,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use datafusion::{
+    arrow::datatypes::{DataType, Field, FieldRef},
     common::{
         ScalarValue,
         tree_node::{TreeNode, TreeNodeRecursion},
     },
-    arrow::datatypes::{DataType, Field, FieldRef},
     logical_expr::{Expr, LogicalPlan, Volatility},
     sql::{
         planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel},
@@ -21,8 +21,7 @@ use datafusion::{
 
 use super::{
     complaints::from_datafusion,
-    dml,
-    functions,
+    dml, functions,
     guard::{Kind, Parsed},
     pg,
     planner::Context,
@@ -50,7 +49,9 @@ pub struct Prepared {
 
 impl std::fmt::Debug for Prepared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prepared").field("parameters", &self.parameters).finish_non_exhaustive()
+        f.debug_struct("Prepared")
+            .field("parameters", &self.parameters)
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,7 +63,10 @@ impl Prepared {
             columns: Vec::new(),
             returns_rows: false,
             plan: Plan::Command,
-            parsed: Parsed { kind: Kind::Nothing(""), text: String::new() },
+            parsed: Parsed {
+                kind: Kind::Nothing(""),
+                text: String::new(),
+            },
             declared: Vec::new(),
         })
     }
@@ -70,8 +74,8 @@ impl Prepared {
 
 /// How a statement is run.
 pub(super) enum Plan {
-    Query(Query),
-    Write(dml::Write),
+    Query(Box<Query>),
+    Write(Box<dml::Write>),
     /// Anything else: run from its syntax.
     Command,
 }
@@ -101,7 +105,9 @@ impl Session {
             parsed: parsed.clone(),
             declared: declared.to_vec(),
         };
-        let Kind::Sql(statement) = &parsed.kind else { return Ok(command(Vec::new())) };
+        let Kind::Sql(statement) = &parsed.kind else {
+            return Ok(command(Vec::new()));
+        };
         match &**statement {
             Statement::Query(_) => self.plan_query((**statement).clone(), parsed, declared, "SELECT"),
             Statement::Explain { .. } => Ok(command(vec![text_column("QUERY PLAN")])),
@@ -111,7 +117,11 @@ impl Session {
             Statement::ShowVariable { variable } => Ok(command(super::commands::show_columns(variable))),
             Statement::Execute { name, .. } => {
                 let inner = self.named(name.as_ref())?;
-                Ok(Prepared { columns: inner.columns.clone(), returns_rows: inner.returns_rows, ..command(Vec::new()) })
+                Ok(Prepared {
+                    columns: inner.columns.clone(),
+                    returns_rows: inner.returns_rows,
+                    ..command(Vec::new())
+                })
             }
             _ => Ok(command(Vec::new())),
         }
@@ -121,7 +131,10 @@ impl Session {
     pub(super) fn named(&self, name: Option<&ast::ObjectName>) -> Result<Arc<Prepared>> {
         let name = name.map(super::planner::last_part).unwrap_or_default();
         self.statement(&name).ok_or_else(|| {
-            Error::new(Code::InvalidStatementName, format!("prepared statement \"{name}\" does not exist"))
+            Error::new(
+                Code::InvalidStatementName,
+                format!("prepared statement \"{name}\" does not exist"),
+            )
         })
     }
 
@@ -134,7 +147,11 @@ impl Session {
     ) -> Result<Prepared> {
         let (plan, parameters, placeholders) = self.logical(statement, declared)?;
         let columns = columns_of(&plan);
-        let effect = calls(&plan, |f| functions::FUNCTIONS.iter().any(|ours| ours.effect && ours.name == f.name()))?;
+        let effect = calls(&plan, |f| {
+            functions::FUNCTIONS
+                .iter()
+                .any(|ours| ours.effect && ours.name == f.name())
+        })?;
         let frozen = calls(&plan, |f| f.signature().volatility == Volatility::Stable)?;
         let (plan, optimized) = match frozen {
             true => (plan, false),
@@ -145,7 +162,14 @@ impl Session {
             parameters,
             columns,
             returns_rows: true,
-            plan: Plan::Query(Query { plan, optimized, effect, placeholders, tag, path }),
+            plan: Plan::Query(Box::new(Query {
+                plan,
+                optimized,
+                effect,
+                placeholders,
+                tag,
+                path,
+            })),
             parsed: parsed.clone(),
             declared: declared.to_vec(),
         })
@@ -185,7 +209,14 @@ impl Session {
             let field = inferred.get(&format!("${}", i + 1)).cloned().flatten();
             let in_plan = field.as_ref().map(|f| PgType::of(f)).or(known).unwrap_or(PgType::TEXT);
             placeholders.push(field.map_or_else(|| in_plan.arrow(), |f| f.data_type().clone()));
-            parameters.push(declared.get(i).copied().flatten().filter(|t| *t != PgType::Scalar(Scalar::Unknown)).unwrap_or(in_plan));
+            parameters.push(
+                declared
+                    .get(i)
+                    .copied()
+                    .flatten()
+                    .filter(|t| *t != PgType::Scalar(Scalar::Unknown))
+                    .unwrap_or(in_plan),
+            );
         }
         Ok((plan, parameters, placeholders))
     }
@@ -200,8 +231,10 @@ impl Session {
             .with_map_string_types_to_utf8view(false)
             .with_support_varchar_with_length(true)
             .with_default_null_ordering(NullOrdering::NullsMax);
-        let types: Vec<Option<FieldRef>> =
-            types.iter().map(|t| t.map(|t| Arc::new(t.field("parameter", true)))).collect();
+        let types: Vec<Option<FieldRef>> = types
+            .iter()
+            .map(|t| t.map(|t| Arc::new(t.field("parameter", true))))
+            .collect();
         let mut planner_context = PlannerContext::new().with_prepare_param_data_types(types);
         SqlToRel::new_with_options(&context, options)
             .sql_statement_to_plan_with_context(statement.clone(), &mut planner_context)
@@ -241,7 +274,11 @@ pub(super) fn column(field: &Field) -> Column {
 }
 
 pub(super) fn text_column(name: &str) -> Column {
-    Column { name: name.to_owned(), pg_type: PgType::TEXT, type_modifier: -1 }
+    Column {
+        name: name.to_owned(),
+        pg_type: PgType::TEXT,
+        type_modifier: -1,
+    }
 }
 
 /// Whether a plan calls a scalar function of this kind anywhere.
@@ -275,7 +312,10 @@ fn placeholders_in(statement: &Statement) -> Result<usize> {
             match name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
                 Some(n) if n > 0 && n <= crate::limits::PARAMETERS => most = most.max(n),
                 _ => {
-                    return ControlFlow::Break(Error::new(Code::UndefinedParameter, format!("there is no parameter {name}")));
+                    return ControlFlow::Break(Error::new(
+                        Code::UndefinedParameter,
+                        format!("there is no parameter {name}"),
+                    ));
                 }
             }
         }
@@ -286,4 +326,3 @@ fn placeholders_in(statement: &Statement) -> Result<usize> {
         ControlFlow::Continue(()) => Ok(most),
     }
 }
-

@@ -21,7 +21,10 @@ use crate::{
 /// Rewrites a statement; gives the types that calls of our functions tell of its parameters, by
 /// number from 1.
 pub(super) fn rewrite(statement: &mut Statement, world: &World) -> Result<HashMap<usize, PgType>> {
-    let mut dialect = Dialect { world, parameters: HashMap::new() };
+    let mut dialect = Dialect {
+        world,
+        parameters: HashMap::new(),
+    };
     match VisitMut::visit(statement, &mut dialect) {
         ControlFlow::Continue(()) => Ok(dialect.parameters),
         ControlFlow::Break(error) => Err(error),
@@ -51,9 +54,15 @@ impl Dialect<'_> {
                     position += 1;
                     (position - 1, value)
                 }
-                FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. }
+                FunctionArg::Named {
+                    name,
+                    arg: FunctionArgExpr::Expr(value),
+                    ..
+                }
                 | FunctionArg::ExprNamed {
-                    name: Expr::Identifier(name), arg: FunctionArgExpr::Expr(value), ..
+                    name: Expr::Identifier(name),
+                    arg: FunctionArgExpr::Expr(value),
+                    ..
                 } => {
                     let wanted = name.value.to_lowercase();
                     match function.parameters.iter().position(|p| p.name == wanted) {
@@ -90,8 +99,11 @@ fn literal(sql: &str) -> Result<Expr> {
 }
 
 fn no_match(function: &Function) -> Error {
-    Error::new(Code::UndefinedFunction, format!("function {} does not exist with these arguments", function.name))
-        .with_hint(format!("it is {}({})", function.name, function.signature()))
+    Error::new(
+        Code::UndefinedFunction,
+        format!("function {} does not exist with these arguments", function.name),
+    )
+    .with_hint(format!("it is {}({})", function.name, function.signature()))
 }
 
 fn placeholder(expr: &Expr) -> Option<usize> {
@@ -110,7 +122,9 @@ impl VisitorMut for Dialect<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
         let (name, args) = match factor {
-            TableFactor::Table { name, args: Some(args), .. } => (name, &mut args.args),
+            TableFactor::Table {
+                name, args: Some(args), ..
+            } => (name, &mut args.args),
             TableFactor::Function { name, args, .. } => (name, args),
             _ => return ControlFlow::Continue(()),
         };
@@ -125,10 +139,16 @@ impl VisitorMut for Dialect<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        let Expr::Function(call) = expr else { return ControlFlow::Continue(()) };
+        let Expr::Function(call) = expr else {
+            return ControlFlow::Continue(());
+        };
         let name = call.name.to_string().to_lowercase();
-        let Some(function) = functions::find(self.world, &name) else { return ControlFlow::Continue(()) };
-        let FunctionArguments::List(list) = &mut call.args else { return ControlFlow::Break(no_match(function)) };
+        let Some(function) = functions::find(self.world, &name) else {
+            return ControlFlow::Continue(());
+        };
+        let FunctionArguments::List(list) = &mut call.args else {
+            return ControlFlow::Break(no_match(function));
+        };
         if !list.clauses.is_empty() || list.duplicate_treatment.is_some() {
             return ControlFlow::Break(no_match(function));
         }
@@ -175,12 +195,19 @@ fn vector_operator(op: &BinaryOperator) -> Option<&'static str> {
 }
 
 fn call(name: &str, args: Vec<Expr>) -> Expr {
-    let args = args.into_iter().map(|a| FunctionArg::Unnamed(FunctionArgExpr::Expr(a))).collect();
+    let args = args
+        .into_iter()
+        .map(|a| FunctionArg::Unnamed(FunctionArgExpr::Expr(a)))
+        .collect();
     Expr::Function(ast::Function {
         name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
-        args: FunctionArguments::List(ast::FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),
+        args: FunctionArguments::List(ast::FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: vec![],
+        }),
         filter: None,
         null_treatment: None,
         over: None,

@@ -27,7 +27,11 @@ impl Session {
         if params.len() != prepared.parameters.len() {
             return Err(Error::new(
                 Code::ProtocolViolation,
-                format!("the statement has {} parameters, {} were given", prepared.parameters.len(), params.len()),
+                format!(
+                    "the statement has {} parameters, {} were given",
+                    prepared.parameters.len(),
+                    params.len()
+                ),
             ));
         }
         if !self.is_current(prepared) {
@@ -58,14 +62,24 @@ impl Session {
         }
         // What it changed must be on disk before its result is shown.
         if self.status == Status::Open && self.world.operator().is_ok() {
-            return Err(Error::new(Code::ActiveTransaction, "this function cannot run inside a transaction block")
-                .with_hint("call it on its own, outside of BEGIN"));
+            return Err(Error::new(
+                Code::ActiveTransaction,
+                "this function cannot run inside a transaction block",
+            )
+            .with_hint("call it on its own, outside of BEGIN"));
+        }
+        if self.world.operator().is_ok() {
+            self.point_of_no_return();
         }
         let batches = gather(rows).await?;
         if self.status == Status::Idle {
             self.commit().await?;
         }
-        Ok(Answer::Rows { columns, rows: Box::pin(futures::stream::iter(batches.into_iter().map(Ok))), tag })
+        Ok(Answer::Rows {
+            columns,
+            rows: Box::pin(futures::stream::iter(batches.into_iter().map(Ok))),
+            tag,
+        })
     }
 
     /// The physical plan of a query with its parameters filled in.
@@ -75,7 +89,11 @@ impl Session {
             true => &query.plan,
             false => {
                 let values = prepared::values(params, &query.placeholders)?;
-                filled = query.plan.clone().with_param_values(ParamValues::from(values)).map_err(from_datafusion)?;
+                filled = query
+                    .plan
+                    .clone()
+                    .with_param_values(ParamValues::from(values))
+                    .map_err(from_datafusion)?;
                 &filled
             }
         };
@@ -104,8 +122,10 @@ pub(super) async fn gather(mut rows: RowStream) -> Result<Vec<RecordBatch>> {
         let batch = batch?;
         bytes += batch.get_array_memory_size();
         if bytes > limits::TENANT_QUERY_BYTES {
-            return Err(Error::new(Code::OutOfMemory, "the statement changes too many rows at once")
-                .with_hint("change fewer rows in one statement"));
+            return Err(
+                Error::new(Code::OutOfMemory, "the statement changes too many rows at once")
+                    .with_hint("change fewer rows in one statement"),
+            );
         }
         batches.push(batch);
     }

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
     },
     time::Duration,
 };
@@ -19,9 +19,9 @@ use futures::Stream;
 use parking_lot::Mutex;
 
 use super::{
-    functions,
     catalog::SessionCatalog,
     engine::Engine,
+    functions,
     guard::{self, Kind, Parsed},
     pg,
     planner::Names,
@@ -121,6 +121,7 @@ pub struct Session {
     changed: Vec<&'static str>,
     statements: HashMap<String, Arc<Prepared>>,
     pid: Arc<AtomicI32>,
+    committing: Arc<AtomicBool>,
     listed: Arc<Mutex<Vec<(String, String)>>>,
     _connection: Option<Connection>,
 }
@@ -146,21 +147,36 @@ impl Session {
                     tx: Mutex::default(),
                     acting_for: Mutex::default(),
                 };
-                (World::Tenant(world), runtime, Some(connection))
+                (World::Tenant(Box::new(world)), runtime, Some(connection))
             }
             Login::Operator(operator) => {
                 let runtime = engine.operator_runtime()?;
-                (World::Operator(OperatorWorld { operator, engine: engine.clone() }), runtime, None)
+                (
+                    World::Operator(Box::new(OperatorWorld {
+                        operator,
+                        engine: engine.clone(),
+                    })),
+                    runtime,
+                    None,
+                )
             }
         };
         let world = Arc::new(world);
         let settings = Arc::new(Mutex::new(Settings::default()));
         settings.lock().fix("session_authorization", world.user().to_owned());
         let (listed, pid) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicI32::new(0)));
-        let catalog: Arc<dyn pg::catalog::Snapshots> = Arc::new(SessionCatalog::new(world.clone(), settings.clone(), listed.clone(), pid.clone()));
+        let catalog: Arc<dyn pg::catalog::Snapshots> = Arc::new(SessionCatalog::new(
+            world.clone(),
+            settings.clone(),
+            listed.clone(),
+            pid.clone(),
+        ));
         let names = Names::new(
             world.clone(),
-            pg::bound(&catalog).into_iter().chain(functions::settings::bound(&settings)).collect(),
+            pg::bound(&catalog)
+                .into_iter()
+                .chain(functions::settings::bound(&settings))
+                .collect(),
             pg::relations::pg_catalog(catalog.clone()),
             pg::relations::information_schema(catalog.clone()),
         );
@@ -175,6 +191,7 @@ impl Session {
             changed: Vec::new(),
             statements: HashMap::new(),
             pid,
+            committing: Arc::default(),
             listed,
             _connection: connection,
         };
@@ -284,6 +301,17 @@ impl Session {
         }
     }
 
+    /// Set as soon as what the running statement does can no longer be taken back. The caller clears it
+    /// when a statement begins, and once it is set lets the statement run and answer to its end.
+    pub fn committing(&self) -> Arc<AtomicBool> {
+        self.committing.clone()
+    }
+
+    /// From here on the running statement must not be interrupted; see [`Session::committing`].
+    pub(super) fn point_of_no_return(&self) {
+        self.committing.store(true, Ordering::SeqCst);
+    }
+
     /// The longest a statement may run.
     pub fn statement_timeout(&self) -> Duration {
         self.settings.lock().statement_timeout()
@@ -301,13 +329,20 @@ impl Session {
         changed.append(&mut settings.reported);
         changed.sort_unstable();
         changed.dedup();
-        changed.into_iter().filter_map(|name| Some((name, settings.get(settings::find(name).ok()?)))).collect()
+        changed
+            .into_iter()
+            .filter_map(|name| Some((name, settings.get(settings::find(name).ok()?))))
+            .collect()
     }
 
     /// Settings to report at login.
     pub fn parameters(&self) -> Vec<(&'static str, String)> {
         let settings = self.settings.lock();
-        settings::SETTINGS.iter().filter(|s| s.reported).map(|s| (s.name, settings.get(s))).collect()
+        settings::SETTINGS
+            .iter()
+            .filter(|s| s.reported)
+            .map(|s| (s.name, settings.get(s)))
+            .collect()
     }
 
     /// The prepared statement of a name.
@@ -322,7 +357,10 @@ impl Session {
     pub fn keep_statement(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
         if !name.is_empty() {
             if self.statements.contains_key(name) {
-                return Err(Error::new(Code::DuplicatePrepared, format!("prepared statement \"{name}\" already exists")));
+                return Err(Error::new(
+                    Code::DuplicatePrepared,
+                    format!("prepared statement \"{name}\" already exists"),
+                ));
             }
             if self.statements.len() >= limits::SESSION_STATEMENTS {
                 return Err(Error::new(
@@ -364,7 +402,8 @@ impl Session {
 
     pub(super) fn reset_all(&mut self) {
         self.settings.lock().reset_all();
-        self.changed.extend(settings::SETTINGS.iter().filter(|s| s.reported).map(|s| s.name));
+        self.changed
+            .extend(settings::SETTINGS.iter().filter(|s| s.reported).map(|s| s.name));
         self.settings_changed(None);
     }
 
@@ -421,7 +460,9 @@ impl Session {
     }
 
     async fn write(&self) -> Result<()> {
-        let World::Tenant(world) = &*self.world else { return Ok(()) };
+        let World::Tenant(world) = &*self.world else {
+            return Ok(());
+        };
         let tx = std::mem::take(&mut *world.tx.lock());
         if tx.is_empty() {
             return Ok(());
@@ -431,6 +472,7 @@ impl Session {
         let changes = tx.into_batch(&mut batch)?;
         world.state.meter.drain_into(&mut batch)?;
         batch.on_durable(world.state.apply_when_durable(changes));
+        self.point_of_no_return();
         world.tenant.commit(batch).await
     }
 
@@ -445,7 +487,12 @@ impl Session {
     }
 
     pub(super) fn notice(&mut self, severity: &'static str, code: &'static str, message: impl Into<String>) {
-        self.notices.push(Notice { severity, code, message: message.into(), hint: None });
+        self.notices.push(Notice {
+            severity,
+            code,
+            message: message.into(),
+            hint: None,
+        });
     }
 
     /// A plan that was made for another state of the catalog must be made again.

@@ -41,7 +41,9 @@ pub(super) struct Setting {
 const ON: &[&str] = &["on", "true", "yes", "1"];
 const OFF: &[&str] = &["off", "false", "no", "0"];
 const UTC: &[&str] = &["UTC", "Etc/UTC", "GMT", "Z", "0", "Universal", "Zulu", "Etc/UCT", "UCT"];
-const ISO: &[&str] = &["ISO, MDY", "ISO", "ISO, DMY", "ISO, YMD", "ISO,MDY", "ISO,DMY", "ISO,YMD", "MDY", "DMY", "YMD"];
+const ISO: &[&str] = &[
+    "ISO, MDY", "ISO", "ISO, DMY", "ISO, YMD", "ISO,MDY", "ISO,DMY", "ISO,YMD", "MDY", "DMY", "YMD",
+];
 const STATEMENT_TIMEOUT_MS: u64 = limits::STATEMENT_TIMEOUT.as_millis() as u64;
 const FOREVER_MS: u64 = i32::MAX as u64;
 
@@ -114,10 +116,16 @@ pub(super) struct Asker {
 
 /// The setting of a name, compared without case.
 pub(super) fn find(name: &str) -> Result<&'static Setting> {
-    SETTINGS.iter().find(|s| s.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
-        Error::new(Code::InsufficientPrivilege, format!("setting \"{}\" cannot be read or set here", shorten(name)))
+    SETTINGS
+        .iter()
+        .find(|s| s.name.eq_ignore_ascii_case(name))
+        .ok_or_else(|| {
+            Error::new(
+                Code::InsufficientPrivilege,
+                format!("setting \"{}\" cannot be read or set here", shorten(name)),
+            )
             .with_hint("SHOW ALL lists the settings of a session")
-    })
+        })
 }
 
 fn shorten(name: &str) -> String {
@@ -196,14 +204,20 @@ impl Settings {
 
     /// The end user a service acts for, if one is set.
     pub(super) fn end_user(&self) -> Option<String> {
-        let set = self.local.get("bulkhead.user").or_else(|| self.session.get("bulkhead.user"));
+        let set = self
+            .local
+            .get("bulkhead.user")
+            .or_else(|| self.session.get("bulkhead.user"));
         set.filter(|u| !u.is_empty()).cloned()
     }
 
     /// Schemas in the order of `search_path`, lower case, `$user` left out.
     pub(super) fn path(&self) -> Vec<String> {
         let path = find("search_path").map(|s| self.get(s)).unwrap_or_default();
-        path.split(',').map(|p| p.trim().trim_matches('"').to_owned()).filter(|p| p != "$user" && !p.is_empty()).collect()
+        path.split(',')
+            .map(|p| p.trim().trim_matches('"').to_owned())
+            .filter(|p| p != "$user" && !p.is_empty())
+            .collect()
     }
 
     /// The longest a statement may run.
@@ -218,7 +232,10 @@ impl Settings {
 
 impl Setting {
     fn fixed(&self) -> Error {
-        Error::new(Code::InsufficientPrivilege, format!("parameter \"{}\" cannot be changed", self.name))
+        Error::new(
+            Code::InsufficientPrivilege,
+            format!("parameter \"{}\" cannot be changed", self.name),
+        )
     }
 
     fn invalid(&self, value: &str, allowed: &str) -> Error {
@@ -286,12 +303,24 @@ fn millis(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const PLAIN: Asker = Asker { service: false, in_transaction: true };
+    const PLAIN: Asker = Asker {
+        service: false,
+        in_transaction: true,
+    };
 
     #[test]
     fn a_rolled_back_set_is_undone_and_a_local_one_always() {
         let mut s = Settings::default();
-        s.set("application_name", "a", false, Asker { in_transaction: false, ..PLAIN }).unwrap();
+        s.set(
+            "application_name",
+            "a",
+            false,
+            Asker {
+                in_transaction: false,
+                ..PLAIN
+            },
+        )
+        .unwrap();
         s.set("application_name", "b", false, PLAIN).unwrap();
         s.set("statement_timeout", "5s", true, PLAIN).unwrap();
         assert_eq!(s.statement_timeout(), Duration::from_secs(5));
@@ -304,12 +333,32 @@ mod tests {
     fn what_is_not_listed_does_not_exist() {
         let mut s = Settings::default();
         for name in ["datafusion.runtime.memory_limit", "bulkhead.tenant", "role", "nope"] {
-            assert_eq!(s.set(name, "1", false, PLAIN).unwrap_err().code(), Code::InsufficientPrivilege, "{name}");
-            assert_eq!(s.reset(name, PLAIN).unwrap_err().code(), Code::InsufficientPrivilege, "{name}");
+            assert_eq!(
+                s.set(name, "1", false, PLAIN).unwrap_err().code(),
+                Code::InsufficientPrivilege,
+                "{name}"
+            );
+            assert_eq!(
+                s.reset(name, PLAIN).unwrap_err().code(),
+                Code::InsufficientPrivilege,
+                "{name}"
+            );
         }
-        assert_eq!(s.set("row_security", "off", false, PLAIN).unwrap_err().code(), Code::InsufficientPrivilege);
-        assert_eq!(s.set("bulkhead.user", "u", false, PLAIN).unwrap_err().code(), Code::InsufficientPrivilege);
-        assert!(s.set("bulkhead.user", "u", false, Asker { service: true, ..PLAIN }).is_ok());
-        assert_eq!(s.set("statement_timeout", "301s", false, PLAIN).unwrap_err().code(), Code::InvalidParameterValue);
+        assert_eq!(
+            s.set("row_security", "off", false, PLAIN).unwrap_err().code(),
+            Code::InsufficientPrivilege
+        );
+        assert_eq!(
+            s.set("bulkhead.user", "u", false, PLAIN).unwrap_err().code(),
+            Code::InsufficientPrivilege
+        );
+        assert!(
+            s.set("bulkhead.user", "u", false, Asker { service: true, ..PLAIN })
+                .is_ok()
+        );
+        assert_eq!(
+            s.set("statement_timeout", "301s", false, PLAIN).unwrap_err().code(),
+            Code::InvalidParameterValue
+        );
     }
 }

@@ -109,7 +109,9 @@ impl Tx {
 
     /// `ROLLBACK TO name`: the savepoint stays. False when there is none.
     pub(super) fn rollback_to(&mut self, name: &str) -> Result<bool> {
-        let Some(at) = self.savepoints.iter().rposition(|(n, _)| n == name) else { return Ok(false) };
+        let Some(at) = self.savepoints.iter().rposition(|(n, _)| n == name) else {
+            return Ok(false);
+        };
         self.savepoints.truncate(at + 1);
         self.writes = self.savepoints[at].1.clone();
         self.overlay = Corpus::default();
@@ -155,7 +157,12 @@ impl Tx {
 
     /// Tokens embedded by the writes that stand.
     pub(super) fn embedded_tokens(&self) -> i64 {
-        self.writes.documents.values().flatten().map(|w| w.embedded_tokens).sum()
+        self.writes
+            .documents
+            .values()
+            .flatten()
+            .map(|w| w.embedded_tokens)
+            .sum()
     }
 }
 

@@ -10,9 +10,20 @@ use crate::{
 /// A change to the users of the session's own tenant.
 #[derive(Clone)]
 pub(super) enum UserStatement {
-    Create { name: String, password: String, role: Role },
-    Alter { name: String, password: Option<String>, role: Option<Role> },
-    Drop { names: Vec<String>, if_exists: bool },
+    Create {
+        name: String,
+        password: String,
+        role: Role,
+    },
+    Alter {
+        name: String,
+        password: Option<String>,
+        role: Option<Role>,
+    },
+    Drop {
+        names: Vec<String>,
+        if_exists: bool,
+    },
 }
 
 impl std::fmt::Debug for UserStatement {
@@ -82,8 +93,10 @@ impl UserStatement {
     pub(super) async fn run(&self, tenant: &Tenant, actor: &User) -> Result<()> {
         let own_password = matches!(self, Self::Alter { name, role: None, .. } if *name == actor.name);
         if actor.role != Role::Owner && !own_password {
-            return Err(Error::new(Code::InsufficientPrivilege, "permission denied to change users")
-                .with_hint("ask a user of role owner"));
+            return Err(
+                Error::new(Code::InsufficientPrivilege, "permission denied to change users")
+                    .with_hint("ask a user of role owner"),
+            );
         }
         match self {
             Self::Create { name, password, role } => tenant.create_user(name, password, *role).await,
@@ -102,8 +115,11 @@ impl UserStatement {
 
     /// The operator's plane has no users to change.
     pub(super) fn refuse_operator() -> Error {
-        Error::new(Code::Unsupported, "the operator's plane has no users of its own to change")
-            .with_hint("connect to the tenant as its owner")
+        Error::new(
+            Code::Unsupported,
+            "the operator's plane has no users of its own to change",
+        )
+        .with_hint("connect to the tenant as its owner")
     }
 }
 
@@ -114,7 +130,10 @@ struct Words<'a> {
 
 impl Words<'_> {
     fn first(&self) -> String {
-        self.tokens.first().map(|t| t.to_string().to_ascii_uppercase()).unwrap_or_default()
+        self.tokens
+            .first()
+            .map(|t| t.to_string().to_ascii_uppercase())
+            .unwrap_or_default()
     }
 
     fn peek(&self) -> Option<&Token> {
@@ -132,7 +151,11 @@ impl Words<'_> {
     }
 
     fn must(&mut self, keyword: &str) -> Result<bool> {
-        if self.keyword(keyword) { Ok(true) } else { Err(self.unexpected()) }
+        if self.keyword(keyword) {
+            Ok(true)
+        } else {
+            Err(self.unexpected())
+        }
     }
 
     fn comma(&mut self) -> bool {

@@ -32,9 +32,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum World {
     /// One tenant.
-    Tenant(TenantWorld),
+    Tenant(Box<TenantWorld>),
     /// The operator's plane.
-    Operator(OperatorWorld),
+    Operator(Box<OperatorWorld>),
 }
 
 /// A tenant as one of its sessions sees it.
@@ -72,9 +72,10 @@ impl World {
     pub(super) fn tenant(&self) -> Result<&TenantWorld> {
         match self {
             Self::Tenant(world) => Ok(world),
-            Self::Operator(_) => {
-                Err(Error::new(Code::InsufficientPrivilege, "the operator has no access to a tenant's data"))
-            }
+            Self::Operator(_) => Err(Error::new(
+                Code::InsufficientPrivilege,
+                "the operator has no access to a tenant's data",
+            )),
         }
     }
 
@@ -132,7 +133,11 @@ impl TenantWorld {
         let tx = self.tx.lock();
         let (overlay, hidden) = tx.layer();
         let overlay = (!tx.is_empty()).then_some(overlay);
-        search(&Layers { base: &corpus, overlay, hidden: &hidden })
+        search(&Layers {
+            base: &corpus,
+            overlay,
+            hidden: &hidden,
+        })
     }
 
     /// A document as this transaction sees it.
@@ -195,8 +200,13 @@ impl TenantState {
                 // them again changes nothing.
                 self.changes.lock().get_or_insert_default();
                 let tenant = tenant.clone();
-                let corpus = tokio::task::spawn_blocking(move || load(&tenant)).await.map_err(Error::internal)??;
-                Ok(Index { corpus: RwLock::new(corpus), changes: self.changes.clone() })
+                let corpus = tokio::task::spawn_blocking(move || load(&tenant))
+                    .await
+                    .map_err(Error::internal)??;
+                Ok(Index {
+                    corpus: RwLock::new(corpus),
+                    changes: self.changes.clone(),
+                })
             })
             .await
     }

@@ -40,7 +40,7 @@
 //! fn enter(login: Login) -> Option<Tenant> {
 //!     match login {
 //!         Login::Tenant(tenant, _user) => Some(tenant),
-//!         Login::Operator(operator) => Some(Tenant::mint(todo!(), todo!())),
+//!         Login::Operator(operator) => Some(Tenant::mint(unreachable!(), unreachable!())),
 //!     }
 //! }
 //! ```
@@ -86,7 +86,7 @@
 //! ```compile_fail,E0624
 //! use bulkhead::tenant::{Batch, Tenant};
 //! fn begin(tenant: &Tenant) -> Batch {
-//!     Batch::new(todo!())
+//!     Batch::new(unreachable!())
 //! }
 //! ```
 //!

@@ -9,7 +9,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -80,17 +80,27 @@ impl Interrupt {
 pub(super) struct Running {
     interrupt: Arc<Interrupt>,
     stop: watch::Receiver<Stop>,
+    /// Set by the session from the moment that the statement's outcome is being written: to stop then
+    /// would be to answer "canceled" for what may be on disk. As in PostgreSQL it runs to its end.
+    committing: Arc<AtomicBool>,
     deadline: Instant,
 }
 
 impl Running {
     /// A statement begins now and may take `timeout`.
-    pub(super) fn new(interrupt: &Arc<Interrupt>, stop: &watch::Receiver<Stop>, timeout: Duration) -> Self {
+    pub(super) fn new(
+        interrupt: &Arc<Interrupt>,
+        stop: &watch::Receiver<Stop>,
+        committing: Arc<AtomicBool>,
+        timeout: Duration,
+    ) -> Self {
         interrupt.begin();
+        committing.store(false, Ordering::SeqCst);
         let deadline = Instant::now() + timeout.min(limits::STATEMENT_TIMEOUT);
         Self {
             interrupt: interrupt.clone(),
             stop: stop.clone(),
+            committing,
             deadline,
         }
     }
@@ -103,21 +113,28 @@ impl Running {
     ) -> Result<T, Trouble> {
         let canceled = |why: &str| {
             let message = format!("canceling statement due to {why}");
-            Err(Trouble::Statement(Error::new(Code::QueryCanceled, message)))
+            Trouble::Statement(Error::new(Code::QueryCanceled, message))
         };
         // A part that is always ready would never let the timer look at the clock.
-        if Instant::now() >= self.deadline {
-            return canceled("statement timeout");
+        if Instant::now() >= self.deadline && !self.committing.load(Ordering::SeqCst) {
+            return Err(canceled("statement timeout"));
         }
-        tokio::select! {
+        let mut part = std::pin::pin!(AssertUnwindSafe(part).catch_unwind());
+        let ended = |result: Result<Result<T, E>, _>| match result {
+            Ok(result) => result.map_err(Into::into),
+            Err(_) => Err(Trouble::Statement(panicked())),
+        };
+        let interruption = tokio::select! {
             biased;
             () = self.interrupt.cancelled() => canceled("user request"),
-            _ = self.stop.wait_for(|stop| *stop == Stop::Now) => Err(Trouble::Fatal(stopping())),
-            result = AssertUnwindSafe(part).catch_unwind() => match result {
-                Ok(result) => result.map_err(Into::into),
-                Err(panic) => Err(Trouble::Statement(panicked(panic.as_ref()))),
-            },
+            _ = self.stop.wait_for(|stop| *stop == Stop::Now) => Trouble::Fatal(stopping()),
+            result = &mut part => return ended(result),
             () = tokio::time::sleep_until(self.deadline) => canceled("statement timeout"),
+        };
+        // Only `part` sets it, and `part` is not running just now.
+        match self.committing.load(Ordering::SeqCst) {
+            true => ended(part.await),
+            false => Err(interruption),
         }
     }
 }
@@ -128,13 +145,10 @@ impl Drop for Running {
     }
 }
 
-/// The error of a panic; its text goes to the log only.
-pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Error::internal(format!("panic: {}", text.unwrap_or("without a text")))
+/// The error of a panic. Its text may hold what rows hold, so it is told to nobody; the place where it
+/// happened is in the log.
+pub(super) fn panicked() -> Error {
+    Error::internal("a statement or a connection panicked")
 }
 
 /// The farewell of a server that stops.
@@ -264,7 +278,10 @@ mod tests {
 
     fn running(ticket: &Ticket, timeout: Duration) -> (Running, watch::Sender<Stop>) {
         let (sender, stop) = watch::channel(Stop::No);
-        (Running::new(&ticket.interrupt, &stop, timeout), sender)
+        (
+            Running::new(&ticket.interrupt, &stop, Arc::default(), timeout),
+            sender,
+        )
     }
 
     async fn forever(running: &mut Running) -> String {
@@ -332,5 +349,28 @@ mod tests {
             forever(&mut statement).await,
             "terminating connection due to administrator command"
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_being_written_is_not_interrupted() {
+        let cancels = Arc::new(Cancels::default());
+        let ticket = cancels.register(false);
+        let (mut statement, stop) = running(&ticket, Duration::from_millis(20));
+        let committing = statement.committing.clone();
+        let (cancel, key) = (cancels.clone(), ticket.key.clone());
+        let pid = ticket.pid;
+        let result = statement.run(async move {
+            committing.store(true, Ordering::SeqCst);
+            cancel.cancel(HERE, pid, &key);
+            stop.send_replace(Stop::Now);
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            Ok::<_, Error>("written")
+        });
+        assert!(matches!(result.await, Ok("written")));
+        // And what it has to say is said.
+        assert!(matches!(statement.run(async { Ok::<_, Error>("told") }).await, Ok("told")));
+        drop(statement);
+        let (mut next, _stop) = running(&ticket, Duration::from_millis(20));
+        assert_eq!(forever(&mut next).await, "canceling statement due to statement timeout");
     }
 }

@@ -82,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Ok(Ok(())) => return,
             Ok(Err(trouble)) => trouble,
             // Not in a statement, so nobody knows what state this connection is in.
-            Err(panic) => Trouble::Fatal(cancel::panicked(panic.as_ref())),
+            Err(_) => Trouble::Fatal(cancel::panicked()),
         };
         if let Trouble::Fatal(error) | Trouble::Statement(error) = trouble
             && self.channel.put(&complaint::error(Severity::Fatal, &error)).is_ok()
@@ -215,12 +215,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(());
         }
         let ended = AssertUnwindSafe(self.session.end_implicit(ok)).catch_unwind().await;
-        ended.unwrap_or_else(|panic| Err(cancel::panicked(panic.as_ref())))
+        ended.unwrap_or_else(|_| Err(cancel::panicked()))
     }
 
     /// Marks the beginning of a statement that can be cancelled and timed.
     pub(super) fn running(&self) -> Running {
-        Running::new(&self.ticket.interrupt, &self.stop, self.session.statement_timeout())
+        let (committing, timeout) = (self.session.committing(), self.session.statement_timeout());
+        Running::new(&self.ticket.interrupt, &self.stop, committing, timeout)
     }
 
     /// The end of a statement: what it had to say besides, and its tag.

@@ -182,7 +182,7 @@ impl Door {
         let opened = AssertUnwindSafe(Session::open(self.engine.clone(), login, &startup.parameters)).catch_unwind();
         let mut session = opened
             .await
-            .unwrap_or_else(|panic| Err(cancel::panicked(panic.as_ref())))?;
+            .unwrap_or_else(|_| Err(cancel::panicked()))?;
         let ticket = self.cancels.register(startup.long_keys());
         session.set_backend_pid(ticket.pid);
         Ok(Parts {

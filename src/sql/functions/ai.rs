@@ -34,7 +34,10 @@ use crate::{
     sql::{
         documents::{Chunk, Document, now_micros},
         metering::{self, Call},
-        relations::{self, rows::{self, Cell}},
+        relations::{
+            self,
+            rows::{self, Cell},
+        },
         world::{TenantWorld, World},
     },
     vector::{Embedding, Metric},
@@ -92,7 +95,10 @@ fn check_query(text: &str) -> Result<()> {
     match text.len() {
         n if n > limits::QUERY_BYTES => Err(Error::new(
             Code::TooLarge,
-            format!("a query of {n} bytes is too large: at most {} bytes are allowed", limits::QUERY_BYTES),
+            format!(
+                "a query of {n} bytes is too large: at most {} bytes are allowed",
+                limits::QUERY_BYTES
+            ),
         )),
         _ => Ok(()),
     }
@@ -131,18 +137,30 @@ struct Found {
 /// Searches this transaction's view of the tenant and fetches the rows of the results.
 async fn find(world: &TenantWorld, text: &str, k: usize, mode: Mode, filter: Option<&Filter>) -> Result<Vec<Found>> {
     check_query(text)?;
-    world.state.meter.vector_search(&world.acting_user());
     let embedding = match mode {
         Mode::Keyword => None,
-        Mode::Hybrid | Mode::Vector => Some(embedder::embed(text)?),
+        Mode::Hybrid | Mode::Vector => {
+            world.state.meter.vector_search(&world.acting_user());
+            Some(embedder::embed(text)?)
+        }
     };
-    let query = SearchQuery { text, embedding: embedding.as_ref(), k, mode, filter };
+    let query = SearchQuery {
+        text,
+        embedding: embedding.as_ref(),
+        k,
+        mode,
+        filter,
+    };
     let hits = world.with_layers(|layers| layers.search(&query)).await?;
     let mut found = Vec::with_capacity(hits.len());
     for hit in hits {
         // A document that was deleted since the index was read is no result.
-        let Some(document) = world.document(hit.document)? else { continue };
-        let Some(chunk) = world.chunk(hit.document, hit.chunk_no as u32)? else { continue };
+        let Some(document) = world.document(hit.document)? else {
+            continue;
+        };
+        let Some(chunk) = world.chunk(hit.document, hit.chunk_no as u32)? else {
+            continue;
+        };
         found.push(Found {
             rank: found.len() as i32 + 1,
             score: hit.score,
@@ -182,8 +200,11 @@ pub(super) fn search(world: Arc<World>, args: Args) -> Answer {
 pub(super) fn searched_columns(world: &World, table: Option<&ScalarValue>) -> Result<Vec<Field>> {
     world.tenant()?;
     let Some(ScalarValue::Utf8(Some(table))) = table else {
-        return Err(Error::new(Code::InvalidParameterValue, "vector_search: the table must be a constant")
-            .with_hint("SELECT * FROM vector_search('chunks', 'text', 5)"));
+        return Err(Error::new(
+            Code::InvalidParameterValue,
+            "vector_search: the table must be a constant",
+        )
+        .with_hint("SELECT * FROM vector_search('chunks', 'text', 5)"));
     };
     check_searched(table)?;
     Ok(chunks_with_distance())
@@ -200,9 +221,14 @@ fn check_searched(table: &str) -> Result<()> {
     let table = table.to_lowercase();
     match table.strip_prefix("ai.").unwrap_or(&table) {
         "chunks" => Ok(()),
-        "documents" => Err(Error::new(Code::InvalidParameterValue, "table \"documents\" has no vector column")
-            .with_hint("search 'chunks', or use ai.search")),
-        _ => Err(Error::new(Code::UndefinedTable, format!("relation \"{table}\" does not exist"))),
+        "documents" => Err(
+            Error::new(Code::InvalidParameterValue, "table \"documents\" has no vector column")
+                .with_hint("search 'chunks', or use ai.search"),
+        ),
+        _ => Err(Error::new(
+            Code::UndefinedTable,
+            format!("relation \"{table}\" does not exist"),
+        )),
     }
 }
 
@@ -219,20 +245,28 @@ pub(super) fn vector_search(world: Arc<World>, args: Args) -> Answer {
             }
         };
         world.state.meter.vector_search(&world.acting_user());
-        let near = world.with_layers(|layers| layers.nearest(Metric::Cosine, query.as_slice(), k, None)).await?;
+        let near = world
+            .with_layers(|layers| layers.nearest(Metric::Cosine, query.as_slice(), k, None))
+            .await?;
         let mut found = Vec::with_capacity(near.len());
         for hit in near {
-            let Some(document) = world.document(hit.document)? else { continue };
-            let Some(chunk) = world.chunk(hit.document, hit.chunk_no as u32)? else { continue };
+            let Some(document) = world.document(hit.document)? else {
+                continue;
+            };
+            let Some(chunk) = world.chunk(hit.document, hit.chunk_no as u32)? else {
+                continue;
+            };
             let ids = (chunk.id.to_string(), chunk.document_id.to_string());
             found.push((chunk, ids, document.metadata, hit.distance));
         }
-        rows::batch(chunks_with_distance(), &found, |(chunk, ids, metadata, distance), column| {
-            match column == relations::CHUNK_COLUMNS.len() {
+        rows::batch(
+            chunks_with_distance(),
+            &found,
+            |(chunk, ids, metadata, distance), column| match column == relations::CHUNK_COLUMNS.len() {
                 true => Cell::Float(*distance),
                 false => relations::chunk_cell(chunk, ids, metadata, column),
-            }
-        })
+            },
+        )
     })
 }
 
@@ -246,10 +280,11 @@ fn model(world: &TenantWorld, asked: Option<&str>, kind: Kind, default: &str) ->
     };
     match models.get(name) {
         Some(model) if model.kind == kind && model.provider == BUILTIN => Ok(model.model.clone()),
-        Some(model) if model.kind == kind => {
-            Err(Error::new(Code::NotReady, format!("model \"{name}\" is on a provider that is not available"))
-                .with_hint("the operator sets provider 'builtin' in bulkhead.models"))
-        }
+        Some(model) if model.kind == kind => Err(Error::new(
+            Code::NotReady,
+            format!("model \"{name}\" is on a provider that is not available"),
+        )
+        .with_hint("the operator sets provider 'builtin' in bulkhead.models")),
         _ => Err(unknown()),
     }
 }
@@ -258,8 +293,10 @@ fn model(world: &TenantWorld, asked: Option<&str>, kind: Kind, default: &str) ->
 fn check_ai(world: &TenantWorld) -> Result<()> {
     match world.tenant.settings().ai_enabled {
         true => Ok(()),
-        false => Err(Error::new(Code::NotReady, "AI functions are switched off for this tenant")
-            .with_hint("ask the operator to switch them on")),
+        false => Err(
+            Error::new(Code::NotReady, "AI functions are switched off for this tenant")
+                .with_hint("ask the operator to switch them on"),
+        ),
     }
 }
 
@@ -270,19 +307,35 @@ pub(super) fn embed(world: Arc<World>, args: Args) -> Answer {
         let started = Instant::now();
         let text = args.text(0)?;
         check_query(text)?;
-        let model = model(world, args.text_or_null(1), Kind::Embedding, crate::ledger::model::DEFAULT_EMBEDDING)?;
+        let model = model(
+            world,
+            args.text_or_null(1),
+            Kind::Embedding,
+            crate::ledger::model::DEFAULT_EMBEDDING,
+        )?;
         let embedding = embedder::embed(text)?;
         let prompt_tokens = tokens::count_tokens(text) as i64;
-        let call = Call { operation: Operation::Embed, model: &model, prompt_tokens, completion_tokens: 0, started };
+        let call = Call {
+            operation: Operation::Embed,
+            model: &model,
+            prompt_tokens,
+            completion_tokens: 0,
+            started,
+        };
         metering::settle(world, &metering::line(world, &call)?).await?;
-        rows::batch(vec![t(Scalar::Vector).field("value", true)], &[embedding], |e, _| Cell::Vector(e.as_slice()))
+        rows::batch(vec![t(Scalar::Vector).field("value", true)], &[embedding], |e, _| {
+            Cell::Vector(e.as_slice())
+        })
     })
 }
 
 pub(super) fn count_tokens(_world: Arc<World>, args: Args) -> Answer {
     Box::pin(async move {
         let count = i32::try_from(tokens::count_tokens(args.text(0)?)).unwrap_or(i32::MAX);
-        one(t(Scalar::Int4).field("value", true), Arc::new(Int32Array::from(vec![count])))
+        one(
+            t(Scalar::Int4).field("value", true),
+            Arc::new(Int32Array::from(vec![count])),
+        )
     })
 }
 
@@ -337,17 +390,21 @@ pub(super) fn rag(world: Arc<World>, args: Args) -> Answer {
             .collect();
         let citations = crate::sql::pg::json::canonical(&serde_json::Value::Array(citations).to_string())?;
         let row = (answered.text, citations, line.id.to_string(), line);
-        rows::batch(fields(RAG_COLUMNS), &[row], |(answer, citations, usage_id, line), column| match column {
-            0 => Cell::Text(answer),
-            1 => Cell::Text(citations),
-            2 => Cell::Text(&line.model),
-            3 => Cell::Int(line.prompt_tokens),
-            4 => Cell::Int(line.completion_tokens),
-            5 => Cell::Nano(line.cost.0),
-            6 => Cell::Bool(false),
-            7 => Cell::Text(usage_id),
-            _ => Cell::Null,
-        })
+        rows::batch(
+            fields(RAG_COLUMNS),
+            &[row],
+            |(answer, citations, usage_id, line), column| match column {
+                0 => Cell::Text(answer),
+                1 => Cell::Text(citations),
+                2 => Cell::Text(&line.model),
+                3 => Cell::Int(line.prompt_tokens),
+                4 => Cell::Int(line.completion_tokens),
+                5 => Cell::Nano(line.cost.0),
+                6 => Cell::Bool(false),
+                7 => Cell::Text(usage_id),
+                _ => Cell::Null,
+            },
+        )
     })
 }
 

@@ -80,7 +80,12 @@ impl Kind {
     /// The Arrow type a value is cast to before the call; a query keeps being text or a vector.
     fn arrow(self, given: &DataType) -> DataType {
         match self {
-            Self::Query if matches!(given, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)) => {
+            Self::Query
+                if matches!(
+                    given,
+                    DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
+                ) =>
+            {
                 Scalar::Vector.arrow()
             }
             other => other.pg_type().arrow(),
@@ -164,7 +169,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "ai.embed",
-        parameters: &[parameter("content", Kind::Text, None), parameter("model", Kind::Text, Some("NULL"))],
+        parameters: &[
+            parameter("content", Kind::Text, None),
+            parameter("model", Kind::Text, Some("NULL")),
+        ],
         returns: Returns::Value(t(Scalar::Vector)),
         plane: Plane::Tenant(READERS),
         effect: false,
@@ -194,7 +202,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "bulkhead.tenant_costs",
-        parameters: &[parameter("from_date", Kind::Date, None), parameter("to_date", Kind::Date, None)],
+        parameters: &[
+            parameter("from_date", Kind::Date, None),
+            parameter("to_date", Kind::Date, None),
+        ],
         returns: Returns::Table(ai::COSTS_COLUMNS),
         plane: Plane::Tenant(ACCOUNTANTS),
         effect: false,
@@ -257,7 +268,10 @@ pub(super) fn visible(world: &World) -> impl Iterator<Item = &'static Function> 
 
 /// The scalar forms, bound to a session.
 pub(super) fn bind(world: &Arc<World>) -> Vec<Arc<ScalarUDF>> {
-    visible(world).filter(|f| !matches!(f.returns, Returns::Table(_) | Returns::Searched)).map(|f| scalar::udf(f, world)).collect()
+    visible(world)
+        .filter(|f| !matches!(f.returns, Returns::Table(_) | Returns::Searched))
+        .map(|f| scalar::udf(f, world))
+        .collect()
 }
 
 impl Function {
@@ -328,12 +342,18 @@ impl Function {
 
 /// A type as PostgreSQL prints it: `integer`, not `int4`.
 fn type_name(pg_type: PgType) -> String {
-    i32::try_from(pg_type.oid()).ok().and_then(|oid| pg::types::format_type(oid, -1)).unwrap_or_else(|| pg_type.name())
+    i32::try_from(pg_type.oid())
+        .ok()
+        .and_then(|oid| pg::types::format_type(oid, -1))
+        .unwrap_or_else(|| pg_type.name())
 }
 
 /// Arrow fields of a column list.
 pub(super) fn fields(columns: Columns) -> Vec<Field> {
-    columns.iter().map(|(name, pg_type)| pg_type.field(name, true)).collect()
+    columns
+        .iter()
+        .map(|(name, pg_type)| pg_type.field(name, true))
+        .collect()
 }
 
 /// The checked arguments of one call, in the order of the parameters.
@@ -362,7 +382,10 @@ impl Args {
 
     fn missing(&self, i: usize) -> Error {
         let name = self.function.parameters.get(i).map_or("argument", |p| p.name);
-        Error::new(Code::InvalidParameterValue, format!("{}: {name} must not be null", self.function.name))
+        Error::new(
+            Code::InvalidParameterValue,
+            format!("{}: {name} must not be null", self.function.name),
+        )
     }
 
     pub(super) fn text_or_null(&self, i: usize) -> Option<&str> {

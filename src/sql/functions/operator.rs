@@ -46,11 +46,17 @@ pub(super) fn alter_tenant(world: Arc<World>, args: Args) -> Answer {
             Some("active") => Some(false),
             Some("suspended") => Some(true),
             Some(_) => {
-                return Err(Error::new(Code::InvalidParameterValue, "state must be 'active' or 'suspended'"));
+                return Err(Error::new(
+                    Code::InvalidParameterValue,
+                    "state must be 'active' or 'suspended'",
+                ));
             }
         };
-        let change =
-            AlterTenant { tier: args.text_or_null(1).map(str::to_owned), suspended, ai_enabled: args.bool_or_null(3) };
+        let change = AlterTenant {
+            tier: args.text_or_null(1).map(str::to_owned),
+            suspended,
+            ai_enabled: args.bool_or_null(3),
+        };
         world.operator()?.operator.alter_tenant(args.text(0)?, change).await?;
         one(Scalar::Text, args.text(0)?)
     })

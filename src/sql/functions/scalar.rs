@@ -23,9 +23,16 @@ use crate::{
 
 /// The scalar form of a function, bound to one session.
 pub(super) fn udf(function: &'static Function, world: &Arc<World>) -> Arc<ScalarUDF> {
-    let bound = Bound { function, world: world.clone(), signature: Signature::any(function.parameters.len(), Volatility::Volatile) };
+    let bound = Bound {
+        function,
+        world: world.clone(),
+        signature: Signature::any(function.parameters.len(), Volatility::Volatile),
+    };
     let bound = match function.parameters.is_empty() {
-        true => Bound { signature: Signature::nullary(Volatility::Volatile), ..bound },
+        true => Bound {
+            signature: Signature::nullary(Volatility::Volatile),
+            ..bound
+        },
         false => bound,
     };
     Arc::new(AsyncScalarUDF::new(Arc::new(bound)).into_scalar_udf())
@@ -70,9 +77,12 @@ impl ScalarUDFImpl for Bound {
     }
 
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        Err(Error::new(Code::Unsupported, format!("{} cannot be called here", self.function.name))
-            .with_hint("call it in the SELECT list or in FROM")
-            .into())
+        Err(Error::new(
+            Code::Unsupported,
+            format!("{} cannot be called here", self.function.name),
+        )
+        .with_hint("call it in the SELECT list or in FROM")
+        .into())
     }
 }
 

@@ -19,7 +19,11 @@ pub(in crate::sql) fn bound(settings: &Arc<Mutex<Settings>>) -> Vec<Arc<ScalarUD
     let make = |name, arguments: &[usize]| {
         let any = |n: &usize| datafusion::logical_expr::TypeSignature::Any(*n);
         let signature = Signature::one_of(arguments.iter().map(any).collect(), Volatility::Volatile);
-        Arc::new(ScalarUDF::from(SettingFunction { name, settings: settings.clone(), signature }))
+        Arc::new(ScalarUDF::from(SettingFunction {
+            name,
+            settings: settings.clone(),
+            signature,
+        }))
     };
     vec![make("current_setting", &[1, 2]), make("set_config", &[3])]
 }

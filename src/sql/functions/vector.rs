@@ -110,13 +110,20 @@ impl ScalarUDFImpl for VectorFunction {
 
 impl VectorFunction {
     fn returns(&self) -> PgType {
-        PgType::Scalar(if self.kind == Kind::Dims { Scalar::Int4 } else { Scalar::Float8 })
+        PgType::Scalar(if self.kind == Kind::Dims {
+            Scalar::Int4
+        } else {
+            Scalar::Float8
+        })
     }
 }
 
 fn wrong_type(name: &str) -> Error {
-    Error::new(Code::UndefinedFunction, format!("function {name} does not exist for these arguments"))
-        .with_hint("its arguments are vectors: write '[1,2,3]'::vector")
+    Error::new(
+        Code::UndefinedFunction,
+        format!("function {name} does not exist for these arguments"),
+    )
+    .with_hint("its arguments are vectors: write '[1,2,3]'::vector")
 }
 
 fn distances(measure: Measure, a: &Vectors, b: &Vectors, rows: usize) -> DfResult<ArrayRef> {

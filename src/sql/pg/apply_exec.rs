@@ -16,7 +16,7 @@ use datafusion::{
         Column, DataFusionError, Result, ScalarValue,
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
-    execution::{SendableRecordBatchStream, SessionState, TaskContext, context::QueryPlanner},
+    execution::{SendableRecordBatchStream, SessionState, TaskContext},
     logical_expr::{
         Expr, LogicalPlan, Subquery, UserDefinedLogicalNode,
         expr::{Exists, InSubquery, SetComparison},
@@ -29,7 +29,7 @@ use datafusion::{
         execution_plan::{Boundedness, EmissionType},
         stream::RecordBatchStreamAdapter,
     },
-    physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner},
+    physical_planner::{ExtensionPlanner, PhysicalPlanner},
 };
 use futures::StreamExt;
 
@@ -42,19 +42,7 @@ use crate::error::Code;
 /// Answers remembered by one run of one sub-query.
 const REMEMBERED: usize = 4096;
 
-/// A query planner that knows [`Apply`] beside DataFusion's own nodes.
-#[derive(Debug)]
-pub struct ApplyQueryPlanner;
-
-#[async_trait]
-impl QueryPlanner for ApplyQueryPlanner {
-    async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ApplyPlanner)]);
-        planner.create_physical_plan(plan, session).await
-    }
-}
-
-/// Plans [`Apply`]; for a query planner that has others beside it.
+/// Plans [`Apply`].
 #[derive(Debug)]
 pub struct ApplyPlanner;
 

@@ -31,9 +31,7 @@ pub mod rows;
 pub mod subquery;
 pub mod types;
 
-pub use catalog::{CatalogSnapshot, Snapshots};
 pub use function::{bound, shared};
-pub use relations::{information_schema, pg_catalog};
 
 #[cfg(test)]
 pub(crate) mod tests;

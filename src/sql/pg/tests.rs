@@ -159,8 +159,11 @@ fn snapshot() -> CatalogSnapshot {
 pub fn session() -> Result<SessionState> {
     let snapshots: Arc<dyn Snapshots> = Arc::new(Fake(Arc::new(snapshot())));
     let catalog = MemoryCatalogProvider::new();
-    catalog.register_schema("pg_catalog", super::pg_catalog(snapshots.clone()))?;
-    catalog.register_schema("information_schema", super::information_schema(snapshots.clone()))?;
+    catalog.register_schema("pg_catalog", super::relations::pg_catalog(snapshots.clone()))?;
+    catalog.register_schema(
+        "information_schema",
+        super::relations::information_schema(snapshots.clone()),
+    )?;
     catalog.register_schema("public", Arc::new(MemorySchemaProvider::new()))?;
     let config = SessionConfig::new()
         .with_default_catalog_and_schema("acme", "pg_catalog")
@@ -172,7 +175,7 @@ pub fn session() -> Result<SessionState> {
         .with_default_features()
         .with_analyzer_rule(Arc::new(lateral::LateralColumns))
         .with_analyzer_rule(Arc::new(apply::ApplySubqueries))
-        .with_query_planner(Arc::new(apply_exec::ApplyQueryPlanner))
+        .with_query_planner(Arc::new(crate::sql::calls::Planner))
         .with_type_planner(Arc::new(types::PgTypes))
         .build();
     state.catalog_list().register_catalog("acme".into(), Arc::new(catalog));

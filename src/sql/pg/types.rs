@@ -1,6 +1,6 @@
 //! Names of types: as SQL writes them, as `format_type` prints them, as DataFusion plans them.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::{
@@ -12,7 +12,7 @@ use datafusion::{
 };
 
 use super::builtin;
-use crate::codec::pgtype::{PgType, Scalar};
+use crate::codec::pgtype::{PG_TYPE, PgType, Scalar};
 
 /// Plans the types of casts and literals, with the PostgreSQL type in the field's metadata.
 #[derive(Debug)]
@@ -32,7 +32,9 @@ pub fn field(pg_type: PgType, modifier: i32) -> Field {
             let (precision, scale) = (precision.clamp(1, 38) as u8, scale.clamp(0, 38) as i8);
             plain.with_data_type(DataType::Decimal128(precision, scale.min(precision as i8)))
         }
-        _ => plain,
+        // Named even where Arrow's type alone would tell it: a cast of a jsonb, which is text in Arrow,
+        // to text must not keep the type it came from.
+        _ => plain.with_metadata(HashMap::from([(PG_TYPE.to_owned(), pg_type.name())])),
     }
 }
 

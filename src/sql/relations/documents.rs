@@ -15,9 +15,10 @@ use crate::{
     error::{Code, Error, Result},
     sql::{
         documents::{self, Chunk, Document, Written, now_micros},
+        nearest::Nearest,
         world::{TenantWorld, World},
     },
-    tenant::{Table, Version},
+    tenant::{Role, Table, Version},
 };
 
 pub(super) const DOCUMENT_COLUMNS: &[(&str, PgType)] = &[
@@ -42,6 +43,9 @@ pub(in crate::sql) const CHUNK_COLUMNS: &[(&str, PgType)] = &[
     ("metadata", t(Scalar::Jsonb)),
 ];
 
+/// The place of `metadata` in [`CHUNK_COLUMNS`].
+const METADATA_COLUMN: usize = 7;
+
 fn document_cell<'a>(document: &'a Document, id: &'a str, column: usize) -> Cell<'a> {
     match column {
         0 => Cell::Text(id),
@@ -56,7 +60,12 @@ fn document_cell<'a>(document: &'a Document, id: &'a str, column: usize) -> Cell
 }
 
 /// A chunk's value in a column of [`CHUNK_COLUMNS`].
-pub(in crate::sql) fn chunk_cell<'a>(chunk: &'a Chunk, ids: &'a (String, String), metadata: &'a str, column: usize) -> Cell<'a> {
+pub(in crate::sql) fn chunk_cell<'a>(
+    chunk: &'a Chunk,
+    ids: &'a (String, String),
+    metadata: &'a str,
+    column: usize,
+) -> Cell<'a> {
     match column {
         0 => Cell::Text(&ids.0),
         1 => Cell::Text(&ids.1),
@@ -77,8 +86,7 @@ fn each_document(
     scan: &Scan,
     mut visit: impl FnMut(&Document, Option<Version>, Option<&Arc<Written>>) -> Result<bool>,
 ) -> Result<()> {
-    let own: Vec<(Uuid, Option<Arc<Written>>)> =
-        world.tx.lock().documents().map(|(id, w)| (id, w.cloned())).collect();
+    let own: Vec<(Uuid, Option<Arc<Written>>)> = world.tx.lock().documents().map(|(id, w)| (id, w.cloned())).collect();
     let wanted = |id: &Uuid| scan.keys.as_ref().is_none_or(|keys| keys.contains(id));
     let stored: Box<dyn Iterator<Item = Result<(Uuid, crate::tenant::Stored)>>> = match &scan.keys {
         Some(keys) => {
@@ -86,7 +94,11 @@ fn each_document(
             keys.sort_unstable();
             keys.dedup();
             Box::new(keys.into_iter().filter_map(|id| {
-                world.tenant.get(Table::Documents, id.as_bytes()).map(|s| s.map(|s| (id, s))).transpose()
+                world
+                    .tenant
+                    .get(Table::Documents, id.as_bytes())
+                    .map(|s| s.map(|s| (id, s)))
+                    .transpose()
             }))
         }
         None => Box::new(world.tenant.scan(Table::Documents, &[]).map(|row| {
@@ -129,6 +141,9 @@ pub(super) fn read_documents(world: &World, scan: &Scan, out: &mut Out<'_>) -> R
 
 pub(super) fn read_chunks(world: &World, scan: &Scan, out: &mut Out<'_>) -> Result<()> {
     let world = world.tenant()?;
+    if let Some(nearest) = &scan.nearest {
+        return read_nearest(world, nearest, scan, out);
+    }
     each_document(world, scan, |document, _, written| {
         let mut push = |chunk: &Chunk| {
             let ids = (chunk.id.to_string(), chunk.document_id.to_string());
@@ -152,6 +167,28 @@ pub(super) fn read_chunks(world: &World, scan: &Scan, out: &mut Out<'_>) -> Resu
     })
 }
 
+/// The nearest chunks, from the index; their rows by key. Runs on a thread for blocking work.
+fn read_nearest(world: &TenantWorld, nearest: &Nearest, scan: &Scan, out: &mut Out<'_>) -> Result<()> {
+    world.state.meter.vector_search(&world.acting_user());
+    let search = world.with_layers(|layers| layers.nearest(nearest.metric, &nearest.query, nearest.k, None));
+    let found = tokio::runtime::Handle::current().block_on(search)?;
+    let metadata_wanted = scan.columns.contains(&METADATA_COLUMN);
+    for hit in found {
+        let Some(chunk) = world.chunk(hit.document, hit.chunk_no as u32)? else {
+            continue;
+        };
+        let metadata = match metadata_wanted {
+            true => world.document(hit.document)?.map(|d| d.metadata).unwrap_or_default(),
+            false => String::new(),
+        };
+        let ids = (chunk.id.to_string(), chunk.document_id.to_string());
+        if !out.push(|column| chunk_cell(&chunk, &ids, &metadata, column))? {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// INSERT, UPDATE and DELETE: into the transaction; its commit writes.
 pub(super) fn write(world: Arc<World>, change: Change) -> BoxFuture<'static, Result<RecordBatch>> {
     Box::pin(async move {
@@ -160,6 +197,7 @@ pub(super) fn write(world: Arc<World>, change: Change) -> BoxFuture<'static, Res
             Change::Insert(rows) => {
                 let documents = from_rows(world, &rows)?;
                 for document in &documents {
+                    check_author(world, document)?;
                     if world.document(document.id)?.is_some() {
                         return Err(Error::new(
                             Code::UniqueViolation,
@@ -172,11 +210,17 @@ pub(super) fn write(world: Arc<World>, change: Change) -> BoxFuture<'static, Res
             }
             Change::Update(rows, assigned) => {
                 if let Some(column) = assigned.iter().find(|a| ["id", "created_at"].contains(&a.as_str())) {
-                    return Err(Error::new(Code::Unsupported, format!("column \"{column}\" of documents cannot be changed")));
+                    return Err(Error::new(
+                        Code::Unsupported,
+                        format!("column \"{column}\" of documents cannot be changed"),
+                    ));
                 }
                 let mut documents = from_rows(world, &rows)?;
                 let now = now_micros();
                 for document in &mut documents {
+                    if assigned.iter().any(|a| a == "user_id") {
+                        check_author(world, document)?;
+                    }
                     if !assigned.iter().any(|a| a == "updated_at") {
                         document.updated_at = now;
                     }
@@ -195,6 +239,19 @@ pub(super) fn write(world: Arc<World>, change: Change) -> BoxFuture<'static, Res
     })
 }
 
+/// A document is written in one's own name; an owner, or a service for its end users, may name others.
+fn check_author(world: &TenantWorld, document: &Document) -> Result<()> {
+    let free = matches!(world.user.role, Role::Owner | Role::Service);
+    match free || document.user_id == world.acting_user() {
+        true => Ok(()),
+        false => Err(Error::new(
+            Code::InsufficientPrivilege,
+            "a document cannot be written in another user's name",
+        )
+        .with_hint("leave user_id out")),
+    }
+}
+
 /// Chunks and embeds documents off the async threads and puts them into the transaction.
 pub(in crate::sql) async fn insert(world: &TenantWorld, documents: Vec<Document>) -> Result<Vec<Arc<Written>>> {
     if documents.is_empty() {
@@ -203,7 +260,12 @@ pub(in crate::sql) async fn insert(world: &TenantWorld, documents: Vec<Document>
     for document in &documents {
         documents::check(document)?;
     }
-    let work = move || documents.into_iter().map(|d| documents::write(d).map(Arc::new)).collect::<Result<Vec<_>>>();
+    let work = move || {
+        documents
+            .into_iter()
+            .map(|d| documents::write(d).map(Arc::new))
+            .collect::<Result<Vec<_>>>()
+    };
     let written = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
     for one in &written {
         let before = before(world, one.document.id)?;
@@ -214,7 +276,9 @@ pub(in crate::sql) async fn insert(world: &TenantWorld, documents: Vec<Document>
 
 /// The stored version of a document as the running statement read it, and its number of chunks.
 fn before(world: &TenantWorld, id: Uuid) -> Result<Option<(Version, u32)>> {
-    let Some(stored) = world.tenant.get(Table::Documents, id.as_bytes())? else { return Ok(None) };
+    let Some(stored) = world.tenant.get(Table::Documents, id.as_bytes())? else {
+        return Ok(None);
+    };
     let document: Document = documents::decode(&stored.value)?;
     let read = world.tx.lock().seen(id).unwrap_or(stored.version);
     Ok(Some((read, document.chunks)))
@@ -227,7 +291,10 @@ fn ids(rows: &RecordBatch) -> Result<Vec<Option<Uuid>>> {
             true => Ok(None),
             false => Uuid::parse_str(column.value(i)).map(Some).map_err(|_| {
                 let shown: String = column.value(i).chars().take(40).collect();
-                Error::new(Code::InvalidText, format!("invalid input syntax for type uuid: \"{shown}\""))
+                Error::new(
+                    Code::InvalidText,
+                    format!("invalid input syntax for type uuid: \"{shown}\""),
+                )
             }),
         })
         .collect()
@@ -268,6 +335,11 @@ fn from_rows(world: &TenantWorld, rows: &RecordBatch) -> Result<Vec<Document>> {
 
 fn to_rows(written: &[Arc<Written>]) -> Result<RecordBatch> {
     let fields = DOCUMENT_COLUMNS.iter().map(|(n, t)| t.field(n, true)).collect();
-    let ids: Vec<(&Document, String)> = written.iter().map(|w| (&w.document, w.document.id.to_string())).collect();
-    super::rows::batch(fields, &ids, |(document, id), column| document_cell(document, id, column))
+    let ids: Vec<(&Document, String)> = written
+        .iter()
+        .map(|w| (&w.document, w.document.id.to_string()))
+        .collect();
+    super::rows::batch(fields, &ids, |(document, id), column| {
+        document_cell(document, id, column)
+    })
 }

@@ -29,7 +29,11 @@ use datafusion::{
 use futures::future::BoxFuture;
 use uuid::Uuid;
 
-use super::{functions::{ACCOUNTANTS, READERS}, world::World};
+use super::{
+    functions::{ACCOUNTANTS, READERS},
+    nearest::Nearest,
+    world::World,
+};
 use crate::{
     codec::pgtype::{PgType, Scalar},
     error::{Code, Error, Result},
@@ -51,6 +55,8 @@ pub(super) struct Relation {
     pub(super) write: Option<Write>,
     /// The column whose value may be looked up without a scan.
     key: Option<&'static str>,
+    /// The column by which the nearest rows are found without a scan.
+    pub(super) vector: Option<&'static str>,
     pub(super) comment: &'static str,
 }
 
@@ -81,6 +87,8 @@ pub(super) struct Scan {
     pub(super) columns: Vec<usize>,
     /// Only the rows whose key is one of these.
     pub(super) keys: Option<Vec<Uuid>>,
+    /// Only the rows nearest to a vector.
+    pub(super) nearest: Option<Nearest>,
 }
 
 /// Takes rows and passes them on in batches.
@@ -120,6 +128,7 @@ pub(super) const RELATIONS: &[Relation] = &[
         read: documents::read_documents,
         write: Some(documents::write),
         key: Some("id"),
+        vector: None,
         comment: "Documents; inserting one chunks, embeds and indexes it.",
     },
     Relation {
@@ -130,6 +139,7 @@ pub(super) const RELATIONS: &[Relation] = &[
         read: documents::read_chunks,
         write: None,
         key: Some("document_id"),
+        vector: Some("embedding"),
         comment: "The pieces of the documents that searches find.",
     },
     Relation {
@@ -140,6 +150,7 @@ pub(super) const RELATIONS: &[Relation] = &[
         read: ledger::read_usage,
         write: None,
         key: None,
+        vector: None,
         comment: "One line for each billable event.",
     },
     Relation {
@@ -150,6 +161,7 @@ pub(super) const RELATIONS: &[Relation] = &[
         read: ledger::read_costs,
         write: None,
         key: None,
+        vector: None,
         comment: "Costs by day.",
     },
     Relation {
@@ -160,6 +172,7 @@ pub(super) const RELATIONS: &[Relation] = &[
         read: operator::read_prices,
         write: None,
         key: None,
+        vector: None,
         comment: "Prices by model and date, in nano-USD a token.",
     },
     Relation {
@@ -170,6 +183,7 @@ pub(super) const RELATIONS: &[Relation] = &[
         read: operator::read_users,
         write: None,
         key: None,
+        vector: None,
         comment: "Users of this tenant.",
     },
     Relation {
@@ -180,6 +194,7 @@ pub(super) const RELATIONS: &[Relation] = &[
         read: operator::read_tenants,
         write: None,
         key: None,
+        vector: None,
         comment: "Tenants; change them with bulkhead.create_tenant, alter_tenant and drop_tenant.",
     },
     Relation {
@@ -190,6 +205,7 @@ pub(super) const RELATIONS: &[Relation] = &[
         read: operator::read_tiers,
         write: Some(operator::write_tiers),
         key: None,
+        vector: None,
         comment: "What each tier may do.",
     },
     Relation {
@@ -200,6 +216,7 @@ pub(super) const RELATIONS: &[Relation] = &[
         read: operator::read_models,
         write: Some(operator::write_models),
         key: None,
+        vector: None,
         comment: "Aliases by which tiers, tenants and SQL name a model.",
     },
     Relation {
@@ -210,6 +227,7 @@ pub(super) const RELATIONS: &[Relation] = &[
         read: operator::read_prices,
         write: Some(operator::write_prices),
         key: None,
+        vector: None,
         comment: "Prices by model and date, in nano-USD a token.",
     },
     Relation {
@@ -220,6 +238,7 @@ pub(super) const RELATIONS: &[Relation] = &[
         read: ledger::read_all_costs,
         write: None,
         key: None,
+        vector: None,
         comment: "Costs of every tenant by day; amounts only.",
     },
     Relation {
@@ -230,6 +249,7 @@ pub(super) const RELATIONS: &[Relation] = &[
         read: ledger::read_all_usage,
         write: None,
         key: None,
+        vector: None,
         comment: "Counts and costs of every tenant by day and kind; amounts only.",
     },
 ];
@@ -244,12 +264,17 @@ pub(super) fn visible(world: &World) -> impl Iterator<Item = &'static Relation> 
 
 /// The relation of a name in this session's plane, or 42501 where the role may not read it.
 pub(super) fn find(world: &World, schema: &str, name: &str) -> Result<Option<&'static Relation>> {
-    let Some(relation) = visible(world).find(|r| r.schema == schema && r.name == name) else { return Ok(None) };
+    let Some(relation) = visible(world).find(|r| r.schema == schema && r.name == name) else {
+        return Ok(None);
+    };
     if let (RelationPlane::Tenant(roles), Some(role)) = (relation.plane, world.role())
         && !roles.contains(&role)
     {
-        return Err(Error::new(Code::InsufficientPrivilege, format!("permission denied for relation {name}"))
-            .with_hint(format!("users of role {} may not read it", role.as_str())));
+        return Err(Error::new(
+            Code::InsufficientPrivilege,
+            format!("permission denied for relation {name}"),
+        )
+        .with_hint(format!("users of role {} may not read it", role.as_str())));
     }
     Ok(Some(relation))
 }
@@ -257,12 +282,18 @@ pub(super) fn find(world: &World, schema: &str, name: &str) -> Result<Option<&'s
 impl Relation {
     /// `r` for a table, `v` for a view, as in `pg_class.relkind`.
     pub(super) fn kind(&self) -> char {
-        if self.write.is_some() || self.name == "chunks" { 'r' } else { 'v' }
+        if self.write.is_some() || self.name == "chunks" {
+            'r'
+        } else {
+            'v'
+        }
     }
 
     /// Its columns as Arrow fields.
     pub(super) fn arrow(&self) -> SchemaRef {
-        Arc::new(Schema::new(self.columns.iter().map(|(n, t)| t.field(n, true)).collect::<Vec<_>>()))
+        Arc::new(Schema::new(
+            self.columns.iter().map(|(n, t)| t.field(n, true)).collect::<Vec<_>>(),
+        ))
     }
 }
 
@@ -281,7 +312,11 @@ impl std::fmt::Debug for RelationProvider {
 
 impl RelationProvider {
     pub(super) fn new(relation: &'static Relation, world: Arc<World>) -> Self {
-        Self { relation, world, schema: relation.arrow() }
+        Self {
+            relation,
+            world,
+            schema: relation.arrow(),
+        }
     }
 
     /// The ids that `column = 'id'` or `column IN ('id', ...)` asks for.
@@ -293,7 +328,11 @@ impl RelationProvider {
             _ => None,
         };
         match filter {
-            Expr::BinaryExpr(BinaryExpr { left, op: Op::Eq, right }) => {
+            Expr::BinaryExpr(BinaryExpr {
+                left,
+                op: Op::Eq,
+                right,
+            }) => {
                 let value = match (is_key(left), is_key(right)) {
                     (true, _) => id(right)?,
                     (_, true) => id(left)?,
@@ -302,9 +341,15 @@ impl RelationProvider {
                 // Text that is no id equals no id.
                 Some(value.into_iter().collect())
             }
-            Expr::InList(list) if !list.negated && is_key(&list.expr) => {
-                Some(list.list.iter().map(id).collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
-            }
+            Expr::InList(list) if !list.negated && is_key(&list.expr) => Some(
+                list.list
+                    .iter()
+                    .map(id)
+                    .collect::<Option<Vec<_>>>()?
+                    .into_iter()
+                    .flatten()
+                    .collect(),
+            ),
             _ => None,
         }
     }
@@ -317,13 +362,18 @@ impl TableProvider for RelationProvider {
     }
 
     fn table_type(&self) -> TableType {
-        if self.relation.kind() == 'r' { TableType::Base } else { TableType::View }
+        if self.relation.kind() == 'r' {
+            TableType::Base
+        } else {
+            TableType::View
+        }
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
         Ok(filters
             .iter()
             .map(|f| match self.keys(f) {
+                _ if Nearest::is(f) => TableProviderFilterPushDown::Exact,
                 Some(_) => TableProviderFilterPushDown::Inexact,
                 None => TableProviderFilterPushDown::Unsupported,
             })
@@ -337,11 +387,29 @@ impl TableProvider for RelationProvider {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let columns: Vec<usize> = projection.cloned().unwrap_or_else(|| (0..self.relation.columns.len()).collect());
+        let columns: Vec<usize> = projection
+            .cloned()
+            .unwrap_or_else(|| (0..self.relation.columns.len()).collect());
         let schema = Arc::new(self.schema.project(&columns)?);
-        let scan = Scan { columns, keys: filters.iter().find_map(|f| self.keys(f)) };
-        let part = Part { relation: self.relation, world: self.world.clone(), scan, schema: schema.clone() };
-        Ok(Arc::new(StreamingTableExec::try_new(schema, vec![Arc::new(part)], None, [], false, limit)?))
+        let scan = Scan {
+            columns,
+            keys: filters.iter().find_map(|f| self.keys(f)),
+            nearest: Nearest::among(filters)?,
+        };
+        let part = Part {
+            relation: self.relation,
+            world: self.world.clone(),
+            scan,
+            schema: schema.clone(),
+        };
+        Ok(Arc::new(StreamingTableExec::try_new(
+            schema,
+            vec![Arc::new(part)],
+            None,
+            [],
+            false,
+            limit,
+        )?))
     }
 }
 
@@ -372,7 +440,11 @@ impl PartitionStream for Part {
         let schema = self.schema.clone();
         builder.spawn_blocking(move || {
             let mut send = |batch| sender.blocking_send(Ok(batch)).is_ok();
-            let mut out = Out { rows: Rows::new(schema), columns: &scan.columns, send: &mut send };
+            let mut out = Out {
+                rows: Rows::new(schema),
+                columns: &scan.columns,
+                send: &mut send,
+            };
             (relation.read)(&world, &scan, &mut out)?;
             if out.rows.len() > 0 {
                 let rest = out.rows.finish()?;

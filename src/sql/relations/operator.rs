@@ -100,7 +100,13 @@ pub(super) fn read_users(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Resu
 /// Every row of one of the operator's tables. Tenants read what is published to them.
 fn stored(world: &World, table: Table, published: Published) -> Result<Vec<Vec<u8>>> {
     match world {
-        World::Tenant(world) => Ok(world.tenant.published(published).rows.iter().map(|(_, v)| v.clone()).collect()),
+        World::Tenant(world) => Ok(world
+            .tenant
+            .published(published)
+            .rows
+            .iter()
+            .map(|(_, v)| v.clone())
+            .collect()),
         World::Operator(world) => world.operator.scan(table, &[]).map(|row| Ok(row?.1.value)).collect(),
     }
 }
@@ -178,7 +184,10 @@ impl Row<'_> {
     fn missing(&self, column: usize) -> Error {
         let schema = self.rows.schema();
         let name = schema.field(column).name();
-        Error::new(Code::NotNull, format!("null value in column \"{name}\" violates not-null constraint"))
+        Error::new(
+            Code::NotNull,
+            format!("null value in column \"{name}\" violates not-null constraint"),
+        )
     }
 
     fn text(&self, column: usize) -> Result<String> {
@@ -205,7 +214,10 @@ impl Row<'_> {
             n if n < 0 => {
                 let schema = self.rows.schema();
                 let name = schema.field(column).name();
-                Err(Error::new(Code::CheckViolation, format!("column \"{name}\" must not be negative")))
+                Err(Error::new(
+                    Code::CheckViolation,
+                    format!("column \"{name}\" must not be negative"),
+                ))
             }
             n => Ok(n),
         }
@@ -226,6 +238,9 @@ fn each<T>(rows: &RecordBatch, read: impl Fn(&Row<'_>) -> Result<T>) -> Result<V
     (0..rows.num_rows()).map(|row| read(&Row { rows, row })).collect()
 }
 
+/// A row's key and value.
+type Encoded = (Vec<u8>, Vec<u8>);
+
 /// Writes rows of one of the operator's tables; each commit stands alone.
 fn write<T>(
     world: Arc<World>,
@@ -233,7 +248,7 @@ fn write<T>(
     table: Table,
     keys: &'static [&'static str],
     read: fn(&Row<'_>) -> Result<T>,
-    encode: fn(&T) -> Result<(Vec<u8>, Vec<u8>)>,
+    encode: fn(&T) -> Result<Encoded>,
 ) -> BoxFuture<'static, Result<RecordBatch>>
 where
     T: Send + 'static,
@@ -246,8 +261,10 @@ where
                 for row in each(&rows, read)? {
                     let (key, value) = encode(&row)?;
                     if operator.get(table, &key)?.is_some() {
-                        return Err(Error::new(Code::UniqueViolation, "duplicate key value violates the primary key")
-                            .with_hint(format!("the key is ({})", keys.join(", "))));
+                        return Err(
+                            Error::new(Code::UniqueViolation, "duplicate key value violates the primary key")
+                                .with_hint(format!("the key is ({})", keys.join(", "))),
+                        );
                     }
                     batch.expect(table, &key, None);
                     batch.put(table, &key, value);
@@ -256,8 +273,10 @@ where
             }
             Change::Update(rows, assigned) => {
                 if let Some(key) = assigned.iter().find(|a| keys.contains(&a.as_str())) {
-                    return Err(Error::new(Code::Unsupported, format!("key column \"{key}\" cannot be changed"))
-                        .with_hint("insert a new row and delete the old one"));
+                    return Err(
+                        Error::new(Code::Unsupported, format!("key column \"{key}\" cannot be changed"))
+                            .with_hint("insert a new row and delete the old one"),
+                    );
                 }
                 for row in each(&rows, read)? {
                     let (key, value) = encode(&row)?;
@@ -282,7 +301,11 @@ where
 pub(super) fn write_tiers(world: Arc<World>, change: Change) -> BoxFuture<'static, Result<RecordBatch>> {
     let read = |row: &Row<'_>| {
         let temperature = row.rows.column(3).as_primitive::<Float64Type>();
-        let temperature = if temperature.is_null(row.row) { 0.7 } else { temperature.value(row.row) };
+        let temperature = if temperature.is_null(row.row) {
+            0.7
+        } else {
+            temperature.value(row.row)
+        };
         if !(0.0..=2.0).contains(&temperature) {
             return Err(Error::new(Code::CheckViolation, "temperature must be between 0 and 2"));
         }
@@ -292,7 +315,10 @@ pub(super) fn write_tiers(world: Arc<World>, change: Change) -> BoxFuture<'stati
         }
         let monthly_budget = Nano::from_decimal(budget.value(row.row))?;
         if monthly_budget < Nano::ZERO {
-            return Err(Error::new(Code::CheckViolation, "monthly_budget_usd must not be negative"));
+            return Err(Error::new(
+                Code::CheckViolation,
+                "monthly_budget_usd must not be negative",
+            ));
         }
         Ok(Tier {
             name: row.text(0)?,
@@ -306,7 +332,9 @@ pub(super) fn write_tiers(world: Arc<World>, change: Change) -> BoxFuture<'stati
             custom_prompt: row.bool(8),
         })
     };
-    write(world, change, Table::Tiers, &["name"], read, |tier| Ok((tier.key(), tier.encode()?)))
+    write(world, change, Table::Tiers, &["name"], read, |tier| {
+        Ok((tier.key(), tier.encode()?))
+    })
 }
 
 pub(super) fn write_models(world: Arc<World>, change: Change) -> BoxFuture<'static, Result<RecordBatch>> {
@@ -324,7 +352,9 @@ pub(super) fn write_models(world: Arc<World>, change: Change) -> BoxFuture<'stat
             retires_at_micros: (!retires.is_null(row.row)).then(|| retires.value(row.row)),
         })
     };
-    write(world, change, Table::Models, &["name"], read, |model| Ok((model.key(), model.encode()?)))
+    write(world, change, Table::Models, &["name"], read, |model| {
+        Ok((model.key(), model.encode()?))
+    })
 }
 
 pub(super) fn write_prices(world: Arc<World>, change: Change) -> BoxFuture<'static, Result<RecordBatch>> {
@@ -345,5 +375,7 @@ pub(super) fn write_prices(world: Arc<World>, change: Change) -> BoxFuture<'stat
         })
     };
     let keys = &["provider", "model", "valid_from"];
-    write(world, change, Table::Prices, keys, read, |price| Ok((price.key(), price.encode()?)))
+    write(world, change, Table::Prices, keys, read, |price| {
+        Ok((price.key(), price.encode()?))
+    })
 }

@@ -69,7 +69,11 @@ impl Rows {
                 _ => Column::Text(StringBuilder::new()),
             })
             .collect();
-        Self { schema, columns, len: 0 }
+        Self {
+            schema,
+            columns,
+            len: 0,
+        }
     }
 
     pub(in crate::sql) fn len(&self) -> usize {

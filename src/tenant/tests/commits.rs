@@ -354,6 +354,30 @@ async fn readers_never_see_half_of_a_value() {
 }
 
 #[tokio::test]
+async fn a_value_replaced_between_two_of_its_cells_is_read_again() {
+    let (store, directory) = faulty(&["acme"]).await;
+    let tenant = owner(&directory, "acme");
+    put(&tenant, TABLE, b"k", &[1; 20_000]).await.expect("a commit");
+    let old = cells_of(&directory, &tenant, TABLE, b"k");
+    put(&tenant, TABLE, b"k", &[2; 9_000]).await.expect("a commit");
+    let new = cells_of(&directory, &tenant, TABLE, b"k");
+    let change = |from: &Cells, to: &Cells| -> Changes {
+        let removed = from.iter().map(|(key, _)| (key.clone(), None));
+        removed
+            .chain(to.iter().map(|(key, cell)| (key.clone(), Some(cell.clone()))))
+            .collect()
+    };
+    for (before, after, expected) in [(&old, &new, Some(vec![2; 9_000])), (&new, &old, Some(vec![1; 20_000]))] {
+        store.apply(change(&old, before)).expect("a change");
+        *store.meanwhile.lock().expect("no panic") = change(before, after);
+        assert_eq!(value(&tenant, TABLE, b"k"), expected);
+    }
+    store.apply(change(&new, &old)).expect("a change");
+    *store.meanwhile.lock().expect("no panic") = change(&old, &Cells::new());
+    assert_eq!(value(&tenant, TABLE, b"k"), None, "removed meanwhile");
+}
+
+#[tokio::test]
 async fn close_commits_what_waits_and_refuses_the_rest() {
     let folder = tempfile::tempdir().expect("a folder");
     let directory = on_disk(folder.path(), &["acme"]).await;

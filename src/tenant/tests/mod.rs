@@ -9,7 +9,7 @@ mod wall;
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -57,11 +57,16 @@ struct Faulty {
     sync_fails: AtomicBool,
     apply_fails: AtomicBool,
     used: AtomicU64,
+    /// Happens right after the next cell is read, before its reader goes on.
+    meanwhile: Mutex<Changes>,
 }
 
 impl Store for Faulty {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.memory.get(key)
+        let cell = self.memory.get(key)?;
+        self.memory
+            .apply(std::mem::take(&mut *self.meanwhile.lock().expect("no panic")))?;
+        Ok(cell)
     }
 
     fn page(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Cells> {

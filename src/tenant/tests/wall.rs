@@ -260,6 +260,21 @@ async fn a_dropped_tenant_is_gone_and_a_new_one_of_its_name_has_nothing_of_it() 
     assert_eq!(value(&owner(&directory, "umbra"), TABLE, b"k"), Some(b"kept".to_vec()));
 }
 
+#[tokio::test]
+async fn nothing_is_read_between_the_drop_and_the_removal_of_its_cells() {
+    let directory = testing::directory(&["acme"]).await;
+    let acme = owner(&directory, "acme");
+    put(&acme, TABLE, b"k", b"v").await.expect("a commit");
+    directory
+        .find("acme")
+        .expect("a tenant")
+        .plane
+        .set_state(plane::State::Dropped);
+    let gone = Some(Code::InvalidAuthorization);
+    assert_eq!(code(acme.get(TABLE, b"k")), gone);
+    assert_eq!(acme.scan(TABLE, &[]).next().map(code), Some(gone));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_tenants_made_with_one_name_one_wins() {
     let folder = tempfile::tempdir().expect("a folder");
