@@ -49,6 +49,7 @@ codes! {
     DataException = "22000", Fix;
     NumericOutOfRange = "22003", Fix;
     InvalidDatetime = "22007", Fix;
+    DatetimeOverflow = "22008", Fix;
     DivisionByZero = "22012", Fix;
     InvalidRegex = "2201B", Fix;
     InvalidEncoding = "22021", Fix;

@@ -1,5 +1,43 @@
-//! Bulkhead stores many customers' documents, vectors and LLM spend, and speaks the Postgres
-//! protocol.
+//! Bulkhead stores many customers' documents, vectors and LLM spend in one binary, and speaks the
+//! PostgreSQL protocol. Each customer is a tenant, and the walls between tenants are structure.
+//!
+//! # The house, ground to top
+//!
+//! A module uses only those above it in this list.
+//!
+//! - [`error`]: what can go wrong, and what to do then
+//! - [`limits`]: how much of anything
+//! - [`codec`]: bytes that sort, and PostgreSQL's types in Arrow
+//! - [`tenant`]: the wall: who exists, the sealed store, logins
+//! - [`ledger`]: what was used and what it costs
+//! - [`vector`]: checked embeddings, distances, exact search
+//! - [`ai`]: chunking, embedding, retrieval, answering
+//! - [`sql`]: from text to rows inside one tenant
+//! - [`wire`]: the protocol, byte by byte
+//! - [`server`]: listeners and their end
+//! - [`config`]: flags, environment and file
+//!
+//! # The life of one query
+//!
+//! A socket is accepted by [`server::Server`] and handed to [`wire`], which checks every frame before
+//! anything decodes it. The login is an exchange with [`tenant::Attempt`]; its last step gives a
+//! [`tenant::Login`], and that is all a [`sql::Session`] is opened with. Text arrives, is judged
+//! against an allow-list and measured before it is parsed in full, is planned against a catalog made
+//! of that one tenant's relations, and is read through [`tenant::Tenant`], which adds the key prefix
+//! and opens every value with the tenant's own key. Rows leave as Arrow batches that [`wire`] encodes
+//! as it sends them. What was written waits in the session's transaction, and becomes one
+//! [`tenant::Batch`] with its line of the [`ledger`]; when that is on disk the client hears of it.
+//!
+//! # Invariants
+//!
+//! - Only [`tenant::Attempt::last`] makes a [`tenant::Tenant`]; only a `Tenant` reaches a tenant's data.
+//! - Only [`tenant::PerTenant`] keeps state for all tenants together, and it opens when shown a `Tenant`.
+//! - Only [`tenant`] names sled, only [`sql`] names DataFusion, only [`wire`] names pgwire.
+//! - Only what is on disk is acknowledged; after a failed sync nothing is acknowledged again.
+//! - Only [`ledger::books::record`] writes a usage line, and it adds the day's sums in the same batch.
+//! - Never does a message hold another tenant's name or value, or a defect's cause.
+//! - Never does a setting, an argument or a column choose the tenant.
+
 pub mod ai;
 pub mod codec;
 pub mod config;

@@ -58,7 +58,6 @@ const SCALAR: &[&str] = &[
     "bit_length",
     "btrim",
     "character_length",
-    "chr",
     "concat",
     "concat_ws",
     "contains",

@@ -166,10 +166,21 @@ fn cast(text: &str) -> Error {
         t if t.starts_with("Decimal") => ("numeric", Code::InvalidText),
         _ if text.contains("imestamp") => ("timestamp", Code::InvalidDatetime),
         _ if text.contains("nterval") => ("interval", Code::InvalidDatetime),
-        _ if text.contains("out of range") || text.contains("overflow") => return out_of_range(),
+        _ if ["out of range", "overflow", "Can't cast value"]
+            .iter()
+            .any(|w| text.contains(w)) =>
+        {
+            return out_of_range();
+        }
         _ => return Error::new(Code::InvalidText, "a value cannot be converted to the wanted type"),
     };
+    let numeric = |v: &str| v.contains(|c: char| c.is_ascii_digit()) && !v.contains(|c: char| c.is_alphabetic());
     match value {
+        // `2024-13-45` has the form of a date, and is none.
+        Some(v) if name == "date" && numeric(&v) && v.split('-').count() == 3 => Error::new(
+            Code::DatetimeOverflow,
+            format!("date/time field value out of range: \"{v}\""),
+        ),
         // A number that exists but does not fit is another mistake than one that is no number.
         Some(v) if name.ends_with("int") | (name == "integer") && v.trim().parse::<i128>().is_ok() => Error::new(
             Code::NumericOutOfRange,

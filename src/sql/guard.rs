@@ -55,13 +55,13 @@ pub(super) fn parse(sql: &str) -> Result<Vec<Parsed>> {
     let mut tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|e| syntax(sql, &e.message, Some((e.location.line, e.location.column))))?;
-    join_l1(&mut tokens);
     if tokens.len() > limits::STATEMENT_TOKENS {
         return Err(too_complex(format!(
             "statement has more than {} tokens",
             limits::STATEMENT_TOKENS
         )));
     }
+    join_l1(&mut tokens);
     measure(&tokens)?;
     tokens
         .split(|t| t.token == Token::SemiColon)
@@ -120,17 +120,13 @@ fn by_words(tokens: &[TokenWithSpan]) -> Result<Option<Kind>> {
 }
 
 /// pgvector's `<+>`, which the tokenizer takes for `<` and `+>`.
-fn join_l1(tokens: &mut Vec<TokenWithSpan>) {
-    let plus = |t: &TokenWithSpan| matches!(&t.token, Token::CustomBinaryOperator(op) if op == "+>");
-    let mut at = 0;
-    while at + 1 < tokens.len() {
-        let adjacent = tokens[at].span.end == tokens[at + 1].span.start;
-        if tokens[at].token == Token::Lt && plus(&tokens[at + 1]) && adjacent {
-            tokens[at].span.end = tokens[at + 1].span.end;
-            tokens[at].token = Token::CustomBinaryOperator("<+>".to_owned());
-            tokens.remove(at + 1);
+fn join_l1(tokens: &mut [TokenWithSpan]) {
+    for at in 1..tokens.len() {
+        let plus = matches!(&tokens[at].token, Token::CustomBinaryOperator(op) if op == "+>");
+        if plus && tokens[at - 1].token == Token::Lt && tokens[at - 1].span.end == tokens[at].span.start {
+            tokens[at - 1].token = Token::CustomBinaryOperator("<+>".to_owned());
+            tokens[at].token = Token::Whitespace(Whitespace::Space);
         }
-        at += 1;
     }
 }
 
@@ -215,76 +211,64 @@ fn too_complex(message: String) -> Error {
     Error::new(Code::TooComplex, message).with_hint("split the statement, or send lists as array parameters")
 }
 
+/// Keywords that are never an operator. Every other one may be, and counts as one.
+#[rustfmt::skip] // a list to read across
+const PLAIN_WORDS: &[Keyword] = &[
+    Keyword::NoKeyword, Keyword::SELECT, Keyword::FROM, Keyword::WHERE, Keyword::GROUP, Keyword::ORDER, Keyword::BY,
+    Keyword::HAVING, Keyword::LIMIT, Keyword::OFFSET, Keyword::ASC, Keyword::DESC, Keyword::NULLS, Keyword::FIRST,
+    Keyword::LAST, Keyword::AS, Keyword::ON, Keyword::USING, Keyword::JOIN, Keyword::LEFT, Keyword::RIGHT, Keyword::INNER,
+    Keyword::OUTER, Keyword::FULL, Keyword::CROSS, Keyword::WHEN, Keyword::THEN, Keyword::ELSE, Keyword::END, Keyword::ALL,
+    Keyword::NULL, Keyword::TRUE, Keyword::FALSE, Keyword::DISTINCT, Keyword::VALUES, Keyword::TEXT, Keyword::INT,
+    Keyword::BIGINT, Keyword::DATE, Keyword::VALUE, Keyword::NAME, Keyword::TYPE, Keyword::KEY, Keyword::USER,
+];
+
 /// An upper estimate of how deep the parsed statement is, without parsing it: along any path the
-/// depth is at most the open brackets plus the operators chained at each of their levels.
+/// depth is at most the open brackets plus all operators at each of their levels since a comma.
+/// Only brackets and commas give depth back: `CASE`, `WHEN` and `END` might be names to the parser.
 fn measure(tokens: &[TokenWithSpan]) -> Result<()> {
+    #[derive(Default)]
     struct Level {
         chain: usize,
         items: usize,
     }
-    let mut levels = vec![Level { chain: 0, items: 0 }];
+    let mut levels: Vec<Level> = Vec::new();
+    let mut level = Level::default();
     let (mut depth, mut relations) = (0usize, 0usize);
     for token in tokens {
-        match &token.token {
+        let operator = match &token.token {
             Token::LParen | Token::LBracket | Token::LBrace => {
-                levels.push(Level { chain: 0, items: 0 });
+                levels.push(std::mem::take(&mut level));
                 depth += 1;
+                false
             }
-            Token::RParen | Token::RBracket | Token::RBrace => {
-                if levels.len() > 1
-                    && let Some(closed) = levels.pop()
-                {
-                    depth -= closed.chain + 1;
+            closing @ (Token::RParen | Token::RBracket | Token::RBrace) => {
+                if let Some(outer) = levels.pop() {
+                    depth -= std::mem::replace(&mut level, outer).chain + 1;
                 }
+                // One subscript after the other nests.
+                *closing == Token::RBracket
             }
             Token::SemiColon => {
-                levels.truncate(1);
-                levels[0] = Level { chain: 0, items: 0 };
+                levels.clear();
+                level = Level::default();
                 (depth, relations) = (0, 0);
+                false
             }
             Token::Comma => {
-                let last = levels.len() - 1;
-                depth -= levels[last].chain;
-                levels[last].chain = 0;
-                levels[last].items += 1;
-                if levels[last].items >= limits::LIST_ITEMS {
-                    return Err(too_complex(format!(
-                        "a list has more than {} items",
-                        limits::LIST_ITEMS
-                    )));
+                depth -= std::mem::take(&mut level.chain);
+                level.items += 1;
+                if level.items >= limits::LIST_ITEMS {
+                    let message = format!("a list has more than {} items", limits::LIST_ITEMS);
+                    return Err(too_complex(message));
                 }
+                false
             }
-            Token::Word(word) => match word.keyword {
-                Keyword::CASE => {
-                    levels.push(Level { chain: 0, items: 0 });
-                    depth += 1;
-                }
-                Keyword::END if levels.len() > 1 => {
-                    if let Some(closed) = levels.pop() {
-                        depth -= closed.chain + 1;
-                    }
-                }
-                Keyword::WHEN => {
-                    let last = levels.len() - 1;
-                    depth -= levels[last].chain;
-                    levels[last].chain = 0;
-                }
-                Keyword::JOIN | Keyword::FROM | Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => {
-                    relations += 1;
-                    if relations > limits::STATEMENT_RELATIONS {
-                        return Err(too_complex(format!(
-                            "statement names more than {} relations",
-                            limits::STATEMENT_RELATIONS
-                        )));
-                    }
-                }
-                Keyword::AND | Keyword::OR | Keyword::NOT | Keyword::IN | Keyword::IS | Keyword::LIKE => {
-                    let last = levels.len() - 1;
-                    levels[last].chain += 1;
-                    depth += 1;
-                }
-                _ => {}
-            },
+            Token::Word(word) => {
+                use Keyword::{EXCEPT, FROM, INTERSECT, JOIN, MINUS, UNION};
+                relations += usize::from(matches!(word.keyword, JOIN | FROM | UNION | EXCEPT | INTERSECT | MINUS));
+                check_relations(relations)?;
+                !PLAIN_WORDS.contains(&word.keyword)
+            }
             Token::Whitespace(_)
             | Token::EOF
             | Token::Number(..)
@@ -296,14 +280,12 @@ fn measure(tokens: &[TokenWithSpan]) -> Result<()> {
             | Token::UnicodeStringLiteral(_)
             | Token::DoubleQuotedString(_)
             | Token::Placeholder(_)
-            | Token::Period => {}
+            | Token::Period => false,
             // Everything else is an operator of some kind, and may lengthen a chain.
-            _ => {
-                let last = levels.len() - 1;
-                levels[last].chain += 1;
-                depth += 1;
-            }
-        }
+            _ => true,
+        };
+        level.chain += usize::from(operator);
+        depth += usize::from(operator);
         if depth > limits::STATEMENT_DEPTH {
             return Err(too_complex(format!(
                 "statement is nested too deeply: more than {} levels of brackets and chained operators",
@@ -312,6 +294,16 @@ fn measure(tokens: &[TokenWithSpan]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn check_relations(count: usize) -> Result<()> {
+    match count > limits::STATEMENT_RELATIONS {
+        true => Err(too_complex(format!(
+            "statement names more than {} relations",
+            limits::STATEMENT_RELATIONS
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// The allow-list. A statement that is not named here does not exist on this server.
@@ -337,21 +329,27 @@ fn allow(statement: &Statement) -> Result<()> {
     }
 }
 
+fn forbidden(name: &str) -> Error {
+    Error::new(Code::InsufficientPrivilege, format!("permission denied: {name}"))
+        .with_hint("a session reaches its own tenant's data only, never files, URLs or roles")
+}
+
 fn refuse(statement: &Statement) -> Error {
+    // Its first words, up to where the user's own names or paths may begin.
     let text = statement.to_string();
-    let words: Vec<&str> = text.split_whitespace().take(2).collect();
-    let name = words.join(" ").to_uppercase();
+    let named = ["CREATE", "ALTER", "DROP"].iter().any(|verb| text.starts_with(verb));
+    let words: Vec<&str> = text.split_whitespace().take(if named { 2 } else { 1 }).collect();
+    let name = words.join(" ");
     // What reaches outside the database, or towards other roles, is forbidden rather than missing.
-    let forbidden = match statement {
+    let outside = match statement {
         Statement::Copy { target, .. } => !matches!(target, ast::CopyTarget::Stdin | ast::CopyTarget::Stdout),
         Statement::CreateTable(table) => table.external || table.location.is_some(),
         Statement::Grant(_) | Statement::Revoke(_) | Statement::Load { .. } | Statement::AttachDatabase { .. } => true,
         Statement::CreateDatabase { .. } | Statement::CreateFunction(_) => true,
         _ => false,
     };
-    match forbidden {
-        true => Error::new(Code::InsufficientPrivilege, format!("permission denied: {name}"))
-            .with_hint("a session reaches its own tenant's data only, never files, URLs or roles"),
+    match outside {
+        true => forbidden(&name),
         false => Error::new(Code::Unsupported, format!("{name} is not supported")),
     }
 }
@@ -360,13 +358,22 @@ fn allow_query(query: &Query) -> Result<()> {
     allow_parts(query)
 }
 
-/// What may stand inside an allowed statement.
-struct Parts;
+/// What may stand inside an allowed statement, and how many relations and subqueries so far.
+#[derive(Default)]
+struct Parts(usize);
+
+impl Parts {
+    fn one_more(&mut self) -> ControlFlow<Error> {
+        self.0 += 1;
+        check_relations(self.0 - 1).map_or_else(ControlFlow::Break, ControlFlow::Continue)
+    }
+}
 
 impl Visitor for Parts {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
+        self.one_more()?;
         if !query.locks.is_empty() {
             return ControlFlow::Break(
                 Error::new(Code::Unsupported, "FOR UPDATE and FOR SHARE are not supported")
@@ -380,7 +387,12 @@ impl Visitor for Parts {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Error> {
+        self.one_more()?;
         match factor {
+            TableFactor::Table { name, .. } if quoted_as_text(name) => ControlFlow::Break(Error::new(
+                Code::Syntax,
+                format!("syntax error at or near {}", short(&name.to_string())),
+            )),
             TableFactor::Table {
                 sample: None,
                 json_path: None,
@@ -395,6 +407,12 @@ impl Visitor for Parts {
             _ => ControlFlow::Break(Error::new(Code::Unsupported, "this form of FROM item is not supported")),
         }
     }
+}
+
+/// `FROM 'path'`, which the parser takes and PostgreSQL does not.
+fn quoted_as_text(name: &ast::ObjectName) -> bool {
+    let quote = |part: &ast::ObjectNamePart| part.as_ident().and_then(|i| i.quote_style);
+    name.0.iter().any(|part| quote(part) == Some('\''))
 }
 
 fn set_expr(body: &SetExpr) -> Option<Error> {
@@ -412,7 +430,7 @@ fn set_expr(body: &SetExpr) -> Option<Error> {
 }
 
 fn allow_parts(part: &impl Visit) -> Result<()> {
-    match part.visit(&mut Parts) {
+    match part.visit(&mut Parts::default()) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }

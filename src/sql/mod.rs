@@ -28,6 +28,7 @@ mod settings;
 mod tx;
 mod users;
 mod world;
+mod yielding;
 
 pub use engine::Engine;
 pub use guard::Parsed;

@@ -197,7 +197,7 @@ fn relation_of(scan: &TableScan) -> Option<&'static Relation> {
 fn marker() -> Arc<ScalarUDF> {
     static MADE: std::sync::LazyLock<Arc<ScalarUDF>> = std::sync::LazyLock::new(|| {
         Arc::new(ScalarUDF::from(Marker {
-            signature: Signature::any(3, Volatility::Immutable),
+            signature: Signature::any(3, Volatility::Volatile),
         }))
     });
     MADE.clone()

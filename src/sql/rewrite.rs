@@ -4,8 +4,8 @@
 use std::{collections::HashMap, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::ast::{
-    self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Statement,
-    TableFactor, Value, VisitMut, VisitorMut,
+    self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, OrderBy,
+    OrderByKind, Query, SelectItem, SetExpr, Statement, TableFactor, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::{dialect::PostgreSqlDialect, parser::Parser};
 
@@ -138,6 +138,30 @@ impl VisitorMut for Dialect<'_> {
         ControlFlow::Continue(())
     }
 
+    /// A function that waits cannot run while rows are sorted: `ORDER BY embedding <=> ai.embed('...')`
+    /// computes it once, before.
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        let Some(OrderBy { kind: OrderByKind::Expressions(by), .. }) = &mut query.order_by else {
+            return ControlFlow::Continue(());
+        };
+        for by in by {
+            let world = self.world;
+            let hoisted: ControlFlow<Error> = ast::visit_expressions_mut(&mut by.expr, |expr| {
+                if is_constant_call(expr, world) {
+                    match select(expr.clone()) {
+                        Ok(subquery) => *expr = subquery,
+                        Err(error) => return ControlFlow::Break(error),
+                    }
+                }
+                ControlFlow::Continue(())
+            });
+            if let ControlFlow::Break(error) = hoisted {
+                return ControlFlow::Break(error);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         let Expr::Function(call) = expr else {
             return ControlFlow::Continue(());
@@ -179,6 +203,28 @@ impl VisitorMut for Dialect<'_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Whether this calls one of our functions, without effect, with arguments that no row changes.
+fn is_constant_call(expr: &Expr, world: &World) -> bool {
+    let Expr::Function(call) = expr else { return false };
+    let ours = functions::find(world, &call.name.to_string().to_lowercase()).is_some_and(|f| !f.effect);
+    ours && ast::visit_expressions(&call.args, |arg| match arg {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_continue()
+}
+
+/// `(SELECT expr)`.
+fn select(expr: Expr) -> Result<Expr> {
+    let mut subquery = literal("(SELECT NULL)")?;
+    if let Expr::Subquery(query) = &mut subquery
+        && let SetExpr::Select(select) = query.body.as_mut()
+    {
+        select.projection = vec![SelectItem::UnnamedExpr(expr)];
+    }
+    Ok(subquery)
 }
 
 fn vector_operator(op: &BinaryOperator) -> Option<&'static str> {

@@ -265,7 +265,7 @@ impl Setting {
                 None => Err(self.invalid(value, &words.join(", "))),
             },
             Rule::Millis(most) => match millis(value) {
-                Some(ms) if ms <= *most => Ok(ms.to_string()),
+                Some(ms) if ms <= *most => Ok(interval(ms)),
                 _ => Err(self.invalid(value, &format!("0 to {most} milliseconds, or an interval such as '5s'"))),
             },
             Rule::Int(low, high) => match value.parse::<i64>() {
@@ -284,7 +284,22 @@ impl Setting {
     }
 }
 
-/// Milliseconds of `250`, `250ms`, `5s`, `2min`, `1h`.
+/// Milliseconds as PostgreSQL shows them, in the largest unit that divides them.
+fn interval(ms: u64) -> String {
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "min"),
+        (1_000, "s"),
+        (1, "ms"),
+    ];
+    match units.iter().find(|(unit, _)| ms > 0 && ms % unit == 0) {
+        Some((unit, name)) => format!("{}{name}", ms / unit),
+        None => "0".to_owned(),
+    }
+}
+
+/// Milliseconds of `250`, `250ms`, `5s`, `2min`, `1h`, `1d`.
 fn millis(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -294,6 +309,7 @@ fn millis(text: &str) -> Option<u64> {
         "s" => 1_000,
         "min" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
     number.checked_mul(factor)

@@ -124,12 +124,15 @@ impl Running {
             Ok(result) => result.map_err(Into::into),
             Err(_) => Err(Trouble::Statement(panicked())),
         };
+        // A part that computes without end uses up its share of each turn, and what is looked at after it
+        // would then be told to wait: the clock must not be.
+        let timeout = tokio::task::unconstrained(tokio::time::sleep_until(self.deadline));
         let interruption = tokio::select! {
             biased;
             () = self.interrupt.cancelled() => canceled("user request"),
             _ = self.stop.wait_for(|stop| *stop == Stop::Now) => Trouble::Fatal(stopping()),
             result = &mut part => return ended(result),
-            () = tokio::time::sleep_until(self.deadline) => canceled("statement timeout"),
+            () = timeout => canceled("statement timeout"),
         };
         // Only `part` sets it, and `part` is not running just now.
         match self.committing.load(Ordering::SeqCst) {
@@ -349,6 +352,19 @@ mod tests {
             forever(&mut statement).await,
             "terminating connection due to administrator command"
         );
+    }
+
+    #[tokio::test]
+    async fn what_computes_without_end_is_stopped() {
+        let ticket = Arc::new(Cancels::default()).register(false);
+        let (mut statement, _stop) = running(&ticket, Duration::from_millis(20));
+        let endless = async {
+            loop {
+                tokio::task::coop::consume_budget().await;
+            }
+        };
+        let result: Result<(), _> = statement.run::<_, Error>(endless).await;
+        assert!(matches!(result, Err(Trouble::Statement(e)) if e.code() == Code::QueryCanceled));
     }
 
     #[tokio::test]

@@ -58,7 +58,7 @@ fn binary_items(item: Scalar, bytes: &[u8]) -> Result<Vec<Option<&[u8]>>> {
         rest = tail;
         Some(i32::from_be_bytes(*head))
     };
-    let (Some(dimensions), Some(_), Some(oid)) = (word(), word(), word()) else {
+    let (Some(dimensions @ 0..=6), Some(0 | 1), Some(oid)) = (word(), word(), word()) else {
         return Err(wrong_binary());
     };
     if oid.cast_unsigned() != item.oid() {

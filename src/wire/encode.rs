@@ -82,6 +82,25 @@ impl Rows {
     }
 }
 
+/// The rows of a batch as a client reads them in text format; `None` is NULL. For those who run a
+/// [`crate::sql::Session`] without a socket.
+///
+/// # Errors
+/// Those of a value that cannot be shown.
+pub fn text_rows(columns: &[Column], batch: &RecordBatch) -> Result<Vec<Vec<Option<String>>>> {
+    let rows = Rows::new(columns, &vec![Format::Text; columns.len()], batch)?;
+    let text = |cell: &Cell, row| {
+        if cell.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            return Ok(None);
+        }
+        let mut out = BytesMut::new();
+        put_value(&cell.values, row, cell.format, &mut out)?;
+        Ok(Some(String::from_utf8_lossy(&out).into_owned()))
+    };
+    let row = |row| rows.cells.iter().map(|cell| text(cell, row)).collect();
+    (0..rows.count).map(row).collect()
+}
+
 impl Cell {
     fn new(pg_type: PgType, format: Format, array: &ArrayRef) -> Result<Self> {
         let values = values(pg_type, array)?;
@@ -229,6 +248,10 @@ fn item_type(data_type: &DataType) -> DataType {
 
 fn numeric_values(array: &ArrayRef) -> Result<Values> {
     Ok(match array.data_type() {
+        // What `numeric` without a scale of its own is kept in; the zeros that fill it up are not its digits.
+        DataType::Decimal128(_, scale) if *array.data_type() == Scalar::Numeric.arrow() => {
+            Values::NumericUnscaled(array.as_primitive::<Decimal128Type>().clone(), *scale)
+        }
         DataType::Decimal128(_, scale) => Values::Numeric(array.as_primitive::<Decimal128Type>().clone(), *scale),
         DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
             let array = cast(array, &DataType::Decimal128(*precision, *scale))?;
@@ -288,6 +311,13 @@ fn put_value(values: &Values, row: usize, format: Format, out: &mut BytesMut) ->
         Values::Float4(a) => out.put_f32(a.value(row)),
         Values::Float8(a) if text => numeric::put_float8(a.value(row), out),
         Values::Float8(a) => out.put_f64(a.value(row)),
+        Values::NumericUnscaled(a, scale) => {
+            let (value, scale) = numeric::unscaled(a.value(row), *scale);
+            match text {
+                true => numeric::put_text(value, scale, out),
+                false => numeric::put_binary(value, scale, out),
+            }
+        }
         Values::Numeric(a, scale) if text => numeric::put_text(a.value(row), *scale, out),
         Values::Numeric(a, scale) => numeric::put_binary(a.value(row), *scale, out),
         Values::NumericFloat(a) => put_numeric_float(a.value(row), text, out),

@@ -172,6 +172,17 @@ fn other_arrow_layouts_are_taken() {
         .with_precision_and_scale(10, 2)
         .unwrap();
     assert_eq!(text(Scalar::Numeric, scaled), "1.50");
+    for (nano, shown) in [
+        (12_345_678_900_000, "12345.6789"),
+        (0, "0"),
+        (-100_000, "-0.0001"),
+        (100_000_000_000, "100"),
+    ] {
+        let unscaled = Decimal128Array::from(vec![nano])
+            .with_precision_and_scale(38, 9)
+            .unwrap();
+        assert_eq!(text(Scalar::Numeric, unscaled), shown);
+    }
     let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1), None])]);
     assert_eq!(
         cell(PgType::of_arrow(list.data_type()), Format::Text, Arc::new(list))

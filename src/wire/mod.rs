@@ -37,6 +37,7 @@ use tokio::{
     sync::{Semaphore, oneshot, watch},
 };
 
+pub use encode::text_rows;
 pub use tls::TlsFiles;
 
 use self::{

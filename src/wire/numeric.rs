@@ -72,6 +72,15 @@ pub(super) fn put_text(value: i128, scale: i8, out: &mut BytesMut) {
     }
 }
 
+/// A decimal without the zeros at the end of its fraction.
+pub(super) fn unscaled(mut value: i128, mut scale: i8) -> (i128, i8) {
+    while scale > 0 && value % 10 == 0 {
+        value /= 10;
+        scale -= 1;
+    }
+    (value, scale)
+}
+
 /// Writes the binary form of a decimal: base-10000 digits around the point.
 pub(super) fn put_binary(value: i128, scale: i8, out: &mut BytesMut) {
     let mut text = BytesMut::with_capacity(64);

@@ -87,15 +87,23 @@ impl Rows {
             if limit == Some(sent) {
                 return Ok(Sent::Suspended);
             }
-            let Some(stream) = &mut self.rows else {
+            if self.rows.is_none() {
                 return Ok(Sent::All(self.tag.render(sent)));
-            };
-            match running.run(async { stream.next().await.transpose() }).await? {
-                Some(batch) => self.batch = Some((encode::Rows::new(&self.columns, &self.formats, &batch)?, 0)),
-                // Dropped at once: it may hold memory and locks that a suspended portal need not.
-                None => self.rows = None,
             }
+            self.fetch(running).await?;
         }
+    }
+
+    /// Computes the next rows. Called before the columns are told, it lets what fails at once fail without
+    /// them, as it does in PostgreSQL, which evaluates constants when it plans.
+    pub(super) async fn fetch(&mut self, running: &mut Running) -> Result<(), Trouble> {
+        let Some(stream) = &mut self.rows else { return Ok(()) };
+        match running.run(async { stream.next().await.transpose() }).await? {
+            Some(batch) => self.batch = Some((encode::Rows::new(&self.columns, &self.formats, &batch)?, 0)),
+            // Dropped at once: it may hold memory and locks that a suspended portal need not.
+            None => self.rows = None,
+        }
+        Ok(())
     }
 }
 

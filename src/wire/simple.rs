@@ -38,11 +38,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let tag = match running.run(self.session.execute(&prepared, &[])).await? {
                 Answer::Rows { columns, rows, tag } => {
                     let formats = vec![Format::Text; columns.len()];
-                    self.channel.put(&row_description(&columns, &formats)?)?;
-                    match Rows::new(columns, formats, rows, tag)
-                        .send(&mut self.channel, &mut running, None)
-                        .await?
-                    {
+                    let description = row_description(&columns, &formats)?;
+                    let mut rows = Rows::new(columns, formats, rows, tag);
+                    rows.fetch(&mut running).await?;
+                    self.channel.put(&description)?;
+                    match rows.send(&mut self.channel, &mut running, None).await? {
                         Sent::All(tag) => Some(tag),
                         Sent::Suspended => None,
                     }

@@ -163,11 +163,9 @@ fn parse(bytes: Bytes) -> Result<Packet> {
         SSL => Ok(Packet::Ssl),
         GSS => Ok(Packet::Gss),
         CANCEL => {
-            let (pid, key) = (body.i32()?, body.rest());
-            match (4..=256).contains(&key.len()) {
-                true => Ok(Packet::Cancel { pid, key }),
-                false => Err(frame::violation("invalid length of cancel request packet")),
-            }
+            // No cancel request is answered, so a malformed one becomes one that reaches nobody.
+            let (pid, key) = (body.i32().unwrap_or(0), body.rest());
+            Ok(Packet::Cancel { pid, key })
         }
         version if version >> 16 == 3 => startup(version, body).map(Packet::Startup),
         version => {
@@ -301,7 +299,13 @@ mod tests {
             "08P01"
         );
         assert_eq!(code(SSL, b"x"), "08P01");
-        assert_eq!(code(CANCEL, b"\0\0\0\x01abc"), "08P01");
+    }
+
+    #[test]
+    fn a_cancel_request_has_no_answer_even_if_it_is_malformed() {
+        for rest in [&b""[..], b"abc", b"\0\0\0\x01", b"\0\0\0\x01abc", &[7; 9_000]] {
+            assert!(matches!(parse(bytes(CANCEL, rest)), Ok(Packet::Cancel { .. })), "{rest:?}");
+        }
     }
 
     #[test]

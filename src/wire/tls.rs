@@ -42,6 +42,8 @@ impl Tls {
         let chain = CertificateDer::pem_slice_iter(&pem).collect::<std::result::Result<Vec<_>, _>>();
         let chain = chain.map_err(|e| certificate(&e))?;
         let first = chain.first().ok_or_else(|| certificate(&"it holds no certificate"))?;
+        // Else a broken certificate would be reported as a key that does not fit.
+        rustls::server::ParsedCertificate::try_from(first).map_err(|e| certificate(&e))?;
         let server_end_point = server_end_point(first);
 
         let metadata = fs::metadata(&files.key).map_err(|e| key(&e))?;

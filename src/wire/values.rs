@@ -48,6 +48,8 @@ pub(super) enum Values {
     Float4(Float32Array),
     Float8(Float64Array),
     Numeric(Decimal128Array, i8),
+    /// `numeric` without a scale of its own: the zeros that fill up its fraction are not shown.
+    NumericUnscaled(Decimal128Array, i8),
     NumericFloat(Float64Array),
     NumericText(Strings),
     Text(Strings),

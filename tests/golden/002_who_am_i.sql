@@ -22,7 +22,7 @@ acme|bob
 acme/bob>  CREATE USER eve PASSWORD 'pw-eve' IN ROLE owner;
 ERROR 42501
 umbra/bob> SELECT 1;
-ERROR 28P01: password authentication failed for user "bob"
+ERROR 28P01: password authentication failed
 # no tenant nowhere
 nowhere/bob> SELECT 1;
-ERROR 28P01: password authentication failed for user "bob"
+ERROR 28P01: password authentication failed

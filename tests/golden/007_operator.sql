@@ -10,10 +10,10 @@ ERROR 22023
 bulkhead> SELECT bulkhead.create_tenant('bulkhead', owner => 'owner', password => 'x');
 ERROR 22023
 bulkhead> SELECT bulkhead.create_tenant('third', tier => 'nosuch', owner => 'owner', password => 'x');
-ERROR 22023
+ERROR 42704
 acme>     INSERT INTO documents (title, content) VALUES ('t', 'Only acme reads this.');
 INSERT 0 1
-bulkhead> SELECT name, tier, state, ai_enabled FROM bulkhead.tenants;
+bulkhead> SELECT name, tier, state, ai_enabled FROM bulkhead.tenants WHERE name = 'acme';
 name|tier|state|ai_enabled
 acme|pro|active|t
 (1 row)
@@ -49,5 +49,5 @@ acme>     SELECT 1;
 ERROR 28000
 bulkhead> SELECT bulkhead.drop_tenant('acme');
 ERROR 42704
-acme>     SELECT bulkhead.create_tenant('mine', owner => 'o', password => 'p');
+other>    SELECT bulkhead.create_tenant('mine', owner => 'o', password => 'p');
 ERROR 42883

@@ -23,9 +23,9 @@ acme> SELECT current_setting('server_version_num');
 current_setting
 160006
 (1 row)
-acme> SHOW server_version;
-server_version
-16.6
+acme> SELECT current_setting('server_version') LIKE '16.6 (Bulkhead %' AS named;
+named
+t
 (1 row)
 acme> SELECT version() LIKE 'PostgreSQL 16.6 (Bulkhead %' AS named;
 named

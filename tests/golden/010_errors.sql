@@ -35,5 +35,6 @@ acme> SELECT * FROM '/etc/passwd';
 ERROR 42601
 acme> EXECUTE nosuch;
 ERROR 26000
+# no cursors yet
 acme> FETCH ALL FROM nosuch;
-ERROR 34000
+ERROR 0A000

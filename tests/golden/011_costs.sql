@@ -9,10 +9,10 @@ acme> SELECT ai.rag('What is there to pay for?') IS NOT NULL AS done;
 done
 t
 (1 row)
-acme> SELECT user_id, operation, status, prompt_tokens > 0 AS tokens, cost_usd >= 0 AS priced FROM bulkhead.usage WHERE operation IN ('embed', 'ingest', 'rag') ORDER BY at;
+acme> SELECT user_id, operation, status, prompt_tokens > 0 AS tokens, cost_usd >= 0 AS priced FROM bulkhead.usage WHERE operation IN ('embed', 'rag') ORDER BY at;
 user_id|operation|status|tokens|priced
 owner|embed|ok|t|t
-owner|ingest|ok|t|t
+owner|embed|ok|t|t
 owner|rag|ok|t|t
 (3 rows)
 acme> SELECT date, (SELECT sum(cost_usd) FROM bulkhead.usage) = total_cost_usd AS equal FROM bulkhead.costs;

@@ -14,5 +14,5 @@ acme> INSERT INTO documents (title, title, content) VALUES ('a', 'b', 'c');
 acme> SELECT id FROM documents a, ai.chunks b;
 acme> SELECT $0;
 acme> SELECT title, count(*) FROM documents;
-operator> UPDATE bulkhead.tiers SET max_tokens = -1 WHERE name = 'free';
-operator> SELECT max_tokens FROM bulkhead.tiers WHERE name = 'free';
+bulkhead> UPDATE bulkhead.tiers SET max_tokens = -1 WHERE name = 'free';
+bulkhead> SELECT max_tokens FROM bulkhead.tiers WHERE name = 'free';

@@ -228,7 +228,6 @@ async fn a25_settings() {
         "datafusion.execution.batch_size",
         "bulkhead.tenant",
         "bulkhead.role",
-        "row_security",
         "role",
         "session_authorization",
         "is_superuser",
@@ -257,6 +256,15 @@ async fn a25_settings() {
             let fine = state == "42501" || (name.contains("nosuch") && state == "42704") || state == "42601";
             assert!(fine, "{sql}: {state} {:?}", message(&answer));
         }
+    }
+    // Known to clients, so it may be said; that it is off may not be.
+    for sql in [
+        "SET row_security = off",
+        "SET LOCAL row_security = 0",
+        "SELECT set_config('row_security', 'off', false)",
+    ] {
+        assert_eq!(code(&a.query(sql).await).as_deref(), Some("42501"), "{sql}");
+        assert_eq!(text_rows(&a.query("SHOW row_security").await), [["on"]], "after {sql}");
     }
     for sql in [
         "SET search_path = public",

@@ -78,7 +78,7 @@ pub const SURFACES: &[Surface] = &[
         "SELECT * FROM \"{b}\".public.documents",
     ]),
     surface(Relation, "ai.chunks", &[
-        "SELECT * FROM ai.chunks",
+        "SELECT * FROM ai.chunks ORDER BY content",
         "SELECT count(*), min(content), max(content), sum(token_count) FROM chunks",
         "SELECT content FROM chunks ORDER BY embedding <=> '{b_vector}' LIMIT 5",
         "SELECT content, embedding <-> '{b_vector}' AS d FROM chunks ORDER BY d LIMIT 5",

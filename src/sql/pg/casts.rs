@@ -305,7 +305,8 @@ fn check_vector(values: &[f32], nulls: usize, dimensions: Option<usize>) -> Resu
         _ if nulls > 0 => Err(fail(Code::DataException, "array must not contain nulls")),
         (0, _) => complain("vector must have at least 1 dimension".to_owned()),
         (n, _) if n > VECTOR_DIMENSIONS => {
-            complain(format!("vector cannot have more than {VECTOR_DIMENSIONS} dimensions"))
+            let message = format!("vector cannot have more than {VECTOR_DIMENSIONS} dimensions");
+            Err(fail(Code::TooLarge, message))
         }
         (n, Some(expected)) if n != expected => complain(format!("expected {expected} dimensions, not {n}")),
         _ if values.iter().any(|v| v.is_nan()) => complain("NaN not allowed in vector".to_owned()),

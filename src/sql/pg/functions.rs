@@ -68,6 +68,7 @@ const fn zero(name: &'static str) -> Function {
 /// Functions that need no tenant.
 pub const SHARED: &[Function] = &[
     strict("version", TEXT, |_| Ok(version().into())),
+    strict("chr", TEXT, |a| character(int(a, 0)?)),
     strict("pg_encoding_to_char", NAME, |a| {
         Ok(if int(a, 0)? == Some(6) {
             "UTF8".into()
@@ -356,6 +357,16 @@ fn text(arguments: &[Value], at: usize) -> Option<&str> {
 }
 
 /// An integer argument; text is read as one, as PostgreSQL does with a literal of no type.
+/// `chr()`. No text may hold a NUL, so that none reaches a client that ends its strings there.
+fn character(code: Option<i64>) -> Result<Value> {
+    let Some(code) = code else { return Ok(Value::Null) };
+    match u32::try_from(code).ok().and_then(char::from_u32) {
+        Some('\0') => Err(fail(Code::TooLarge, "null character not permitted")),
+        Some(character) => Ok(character.to_string().as_str().into()),
+        None => Err(fail(Code::TooLarge, format!("{code} is not the number of a character"))),
+    }
+}
+
 fn int(arguments: &[Value], at: usize) -> Result<Option<i64>> {
     match arguments.get(at) {
         Some(Value::Int(i)) => Ok(Some(*i)),
