@@ -46,6 +46,8 @@ fn external(inner: Box<dyn std::error::Error + Send + Sync>) -> Error {
             Ok(wrapped) => from_datafusion(*wrapped),
             Err(inner) => match inner.downcast::<ArrowError>() {
                 Ok(arrow) => from_arrow(*arrow),
+                // The optimizer compiles constant patterns with a crate of its own.
+                Err(other) if other.to_string().starts_with("regex parse error") => invalid_regex(),
                 Err(other) => Error::internal(other),
             },
         },
@@ -194,6 +196,10 @@ fn cast(text: &str) -> Error {
     }
 }
 
+fn invalid_regex() -> Error {
+    Error::new(Code::InvalidRegex, "invalid regular expression")
+}
+
 fn from_execution(text: &str) -> Error {
     let lower = text.to_lowercase();
     let has = |word: &str| lower.contains(word);
@@ -204,7 +210,7 @@ fn from_execution(text: &str) -> Error {
         return out_of_range();
     }
     if has("regex") || has("regular expression") {
-        return Error::new(Code::InvalidRegex, "invalid regular expression");
+        return invalid_regex();
     }
     if has("timestamp") || has("parsing date") || has("date part") {
         return Error::new(Code::InvalidDatetime, short(text));

@@ -119,13 +119,16 @@ fn by_words(tokens: &[TokenWithSpan]) -> Result<Option<Kind>> {
     })
 }
 
-/// pgvector's `<+>`, which the tokenizer takes for `<` and `+>`.
+/// pgvector's `<+>`, which the tokenizer takes for three operators.
 fn join_l1(tokens: &mut [TokenWithSpan]) {
-    for at in 1..tokens.len() {
-        let plus = matches!(&tokens[at].token, Token::CustomBinaryOperator(op) if op == "+>");
-        if plus && tokens[at - 1].token == Token::Lt && tokens[at - 1].span.end == tokens[at].span.start {
-            tokens[at - 1].token = Token::CustomBinaryOperator("<+>".to_owned());
-            tokens[at].token = Token::Whitespace(Whitespace::Space);
+    let apart = [Token::Lt, Token::Plus, Token::Gt];
+    for at in 2..tokens.len() {
+        let three = &mut tokens[at - 2..=at];
+        let adjacent = three.windows(2).all(|pair| pair[0].span.end == pair[1].span.start);
+        if adjacent && three.iter().map(|t| &t.token).eq(&apart) {
+            three[0].token = Token::CustomBinaryOperator("<+>".to_owned());
+            three[1].token = Token::Whitespace(Whitespace::Space);
+            three[2].token = Token::Whitespace(Whitespace::Space);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! SQL: from text to rows, inside one tenant.
 //!
-//! A text is judged by `guard`, rewritten into what DataFusion plans by `rewrite` and [`pg`],
-//! planned by names that mean one session's [`world`], and run by [`Session`]. Only this folder
+//! A text is judged by `guard`, rewritten into what DataFusion plans by `rewrite` and `pg`,
+//! planned by names that mean one session's `world`, and run by [`Session`]. Only this folder
 //! names DataFusion.
 
 mod bounded;
@@ -31,6 +31,7 @@ mod world;
 mod yielding;
 
 pub use engine::Engine;
+pub(crate) use pg::json;
 pub use guard::Parsed;
 pub use prepared::Prepared;
 pub use session::{Answer, Column, Notice, RowStream, RowTag, Session};

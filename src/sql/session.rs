@@ -469,8 +469,12 @@ impl Session {
         }
         let mut batch = world.tenant.batch();
         super::metering::embedded(world, &mut batch, tx.embedded_tokens())?;
+        let only_deletes = tx.only_deletes();
         let changes = tx.into_batch(&mut batch)?;
-        world.state.meter.drain_into(&mut batch)?;
+        // Deletes are accepted on a full disk; with counts beside them they would not be.
+        if !only_deletes {
+            world.state.meter.drain_into(&mut batch)?;
+        }
         batch.on_durable(world.state.apply_when_durable(changes));
         self.point_of_no_return();
         world.tenant.commit(batch).await

@@ -248,7 +248,7 @@ impl Setting {
 
     /// The value as it is stored.
     fn check(&self, value: &str, asker: Asker) -> Result<String> {
-        if value.eq_ignore_ascii_case("default") {
+        if value.eq_ignore_ascii_case("default") && !matches!(self.rule, Rule::Fixed) {
             return Ok(self.default.to_owned());
         }
         match &self.rule {
@@ -293,7 +293,7 @@ fn interval(ms: u64) -> String {
         (1_000, "s"),
         (1, "ms"),
     ];
-    match units.iter().find(|(unit, _)| ms > 0 && ms % unit == 0) {
+    match units.iter().find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit)) {
         Some((unit, name)) => format!("{}{name}", ms / unit),
         None => "0".to_owned(),
     }

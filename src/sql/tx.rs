@@ -155,6 +155,11 @@ impl Tx {
         Ok(changes)
     }
 
+    /// Whether committing it only takes things away.
+    pub(super) fn only_deletes(&self) -> bool {
+        self.writes.documents.values().all(Option::is_none)
+    }
+
     /// Tokens embedded by the writes that stand.
     pub(super) fn embedded_tokens(&self) -> i64 {
         self.writes

@@ -16,13 +16,17 @@ use arrow::{
 use bytes::BytesMut;
 
 use super::{
-    array_text, datetime, frame, numeric,
+    datetime, frame, numeric,
     values::{self, Format},
 };
 use crate::{
-    codec::pgtype::{PgType, Scalar},
+    codec::{
+        array_text,
+        pgtype::{PgType, Scalar},
+    },
     error::{Code, Error, Result},
     limits,
+    sql::json,
 };
 
 /// One parameter as an array of length 1 in `pg_type.arrow()`; `None` is NULL.
@@ -200,9 +204,12 @@ fn scalars(scalar: Scalar, format: Format, values: &[Option<&[u8]>]) -> Result<A
                     .collect::<StringArray>(),
             )
         }
-        Scalar::Json => strings(&input, |b| json(frame::text(b)?))?,
+        Scalar::Json => strings(&input, |b| {
+            let text = frame::text(b)?;
+            json::check(text).map(|()| text.to_owned())
+        })?,
         Scalar::Jsonb => strings(&input, |b| match (format, b) {
-            (Format::Text, text) | (Format::Binary, [1, text @ ..]) => json(frame::text(text)?),
+            (Format::Text, text) | (Format::Binary, [1, text @ ..]) => json::canonical(frame::text(text)?),
             (Format::Binary, _) => Err(wrong_binary()),
         })?,
         Scalar::Char | Scalar::Name | Scalar::Text | Scalar::Unknown | Scalar::Bpchar | Scalar::Varchar => {
@@ -398,13 +405,6 @@ fn uuid_text(bytes: &[u8; 16]) -> String {
     let mut out = BytesMut::with_capacity(36);
     values::put_uuid(bytes, &mut out);
     String::from_utf8_lossy(&out).into_owned()
-}
-
-fn json(text: &str) -> Result<String> {
-    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(Error::new(Code::InvalidText, "invalid input syntax for type json")),
-    }
 }
 
 /// What pgvector refuses, in its words.

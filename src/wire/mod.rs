@@ -10,7 +10,6 @@
 //! Never is a byte acted on that was not part of a whole, checked frame. Only a finished login leads to
 //! ReadyForQuery. Never is more of a result in memory here than one batch and one buffer.
 
-mod array_text;
 mod cancel;
 mod channel;
 mod complaint;

@@ -17,6 +17,8 @@ const VOLATILE: &[&str] = &[
 /// `uuid`, and the types of the clock.
 const UUID: u32 = 2950;
 const CLOCK: &[u32] = &[1114, 1184];
+/// Types whose binary form is text too, jsonb's after one byte: name, text, json, varchar, jsonb.
+const TEXTS: &[u32] = &[19, 25, 114, 1043, 3802];
 
 /// One line a message: its type and all that it carries, masked.
 pub fn picture(frames: &[Frame]) -> Vec<String> {
@@ -61,7 +63,7 @@ fn cell(column: Option<&Described>, value: Option<Vec<u8>>) -> String {
         Some(c) if c.oid == UUID => "{uuid}".to_owned(),
         Some(c) if CLOCK.contains(&c.oid) => "{time}".to_owned(),
         Some(c) if VOLATILE.contains(&c.name.as_str()) => "{own}".to_owned(),
-        Some(c) if c.format == 1 => super::canary::hex(&value),
+        Some(c) if c.format == 1 && !TEXTS.contains(&c.oid) => super::canary::hex(&value),
         _ => masked(&String::from_utf8_lossy(&value)),
     }
 }

@@ -179,9 +179,11 @@ impl Server {
                 });
             }
             if let Some(status) = child.try_wait().expect("our own child") {
-                std::thread::sleep(Duration::from_millis(50)); // the threads that drain its output
-                let mut said = said;
-                said.push_str(&String::from_utf8_lossy(&out.lock().unwrap()));
+                // The threads that drain its output let go of it when all is there.
+                while Arc::strong_count(&out) + Arc::strong_count(&err) > 2 && begun.elapsed() < PATIENCE {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                let mut said = String::from_utf8_lossy(&out.lock().unwrap()).into_owned();
                 said.push_str(&String::from_utf8_lossy(&err.lock().unwrap()));
                 return Err(Ended { status, said });
             }

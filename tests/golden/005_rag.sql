@@ -13,7 +13,7 @@ f
 (1 row)
 acme>  SELECT answer LIKE '%two days%' AS own, citations->0->>'title' AS title, citations->0->>'quote' LIKE '%two days%' AS quoted, model, prompt_tokens > 0 AS asked, completion_tokens > 0 AS said, cost_usd >= 0 AS priced, cached, usage_id IS NOT NULL AS booked FROM ai.rag('How fast do orders ship?');
 own|title|quoted|model|asked|said|priced|cached|booked
-t|Shipping|t|default-small|t|t|t|f|t
+t|Shipping|t|builtin-extractive|t|t|t|f|t
 (1 row)
 acme>  SELECT count(*) FROM bulkhead.usage u JOIN ai.rag('How fast do orders ship?') r ON r.usage_id = u.id;
 count

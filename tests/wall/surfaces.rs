@@ -72,6 +72,7 @@ pub const SURFACES: &[Surface] = &[
         "DELETE FROM documents WHERE id = '{b_document}'",
         "DELETE FROM documents WHERE content LIKE '%{token}%'",
         "INSERT INTO documents (id, title, content) VALUES ('{b_document}', 'mine', 'an id that B has') RETURNING title",
+        "DELETE FROM documents WHERE id = '{b_document}'",
         "INSERT INTO documents (tenant_id, title, content) VALUES ('{b}', 'x', 'y')",
         "EXPLAIN SELECT * FROM documents WHERE content LIKE '%{token}%'",
         "SELECT * FROM {b}.ai.documents",

@@ -202,6 +202,42 @@ async fn no_surface_is_without_attacks() {
     }
 }
 
+/// Functions whose value is this session's or this moment's own.
+const OWN: &[&str] = &["random", "pg_backend_pid", "uuid"];
+
+/// Functions that PostgreSQL and DataFusion bring along are not listed one by one, so all there are get B's names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_function_of_the_catalog_in_two_worlds() {
+    let mut full = World::with(Neighbour::Full).await;
+    let absent = World::with(Neighbour::Absent).await;
+    let facts = full.facts.clone().expect("a full world has facts");
+    let client = full.server.connect(A, "owner").await;
+    let sql = "SELECT DISTINCT p.proname FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n \
+         ON n.oid = p.pronamespace WHERE n.nspname = 'pg_catalog' ORDER BY 1";
+    let names: Vec<String> = rows(&client, sql).await.into_iter().flatten().collect();
+    assert!(names.len() > 50, "pg_proc is all but empty: {names:?}");
+    let (mut here, mut there) = (full.a().await, absent.a().await);
+    for name in names.iter().filter(|n| !OWN.contains(&n.as_str())) {
+        for args in [
+            "",
+            "'{b}'",
+            "'{b}.ai.documents'",
+            "'{b_document}'",
+            "'{b}', 'CONNECT'",
+            "'{b_user}', '{b}', 'CONNECT'",
+            "1",
+            "16384, 1",
+        ] {
+            let sql = facts.attack(&format!("SELECT pg_catalog.{name}({args})"), "");
+            let heard = picture(&here.query(&sql).await);
+            assert_eq!(heard, picture(&there.query(&sql).await), "{sql}");
+            assert!(!heard.iter().any(|l| l.contains("C=XX")), "a defect: {sql}: {heard:?}");
+        }
+    }
+    assert_silent(&full.canaries, &here.heard, "the functions of pg_catalog");
+    full.server.assert_alive();
+}
+
 #[tokio::test]
 async fn the_operator_has_its_own_surfaces_and_no_tenants_content() {
     let world = World::with(Neighbour::Full).await;

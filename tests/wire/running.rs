@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
 
+use crate::common::Seed;
 use crate::common::raw::{Raw, bind, cancel, code, execute, parse, query, sync, text_rows};
 use crate::common::server::{Server, one};
 use crate::{T, served};
@@ -120,6 +121,66 @@ async fn statement_timeout() {
     assert_eq!(text_rows(&raw.query("SHOW statement_timeout").await), [["123ms"]]);
     raw.query("COMMIT").await;
     assert_eq!(text_rows(&raw.query("SHOW statement_timeout").await), normal);
+    server.assert_alive();
+}
+
+/// What is answered about a write is true: an error means that nothing was written, even if a cancel or a timeout
+/// comes while it is being committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_write_is_not_written() {
+    let mut server = served().await;
+    let mut raw = server.raw(T, "owner").await;
+    let key = raw.key.clone();
+    let mut seed = Seed(26);
+    let begun = Instant::now();
+    raw.query("INSERT INTO documents (title, content) VALUES ('first', 'x')")
+        .await;
+    let usual = begun.elapsed().as_micros() as u64;
+    let mut written = vec!["first".to_owned()];
+    let mut interrupted = 0;
+    for i in 0..90 {
+        let insert = format!("INSERT INTO documents (title, content) VALUES ('{i}', 'x')");
+        let messages = match i % 3 {
+            0 => query(&insert),
+            1 => query(&format!("{insert} RETURNING title")),
+            _ => {
+                raw.query("BEGIN").await;
+                raw.query(&insert).await;
+                query("COMMIT")
+            }
+        };
+        // Around the time that it takes.
+        let wait = seed.below(usual * 3 / 2);
+        if i % 2 == 0 {
+            raw.say(&[messages]).await;
+            tokio::time::sleep(Duration::from_micros(wait)).await;
+            send_cancel(&server, &key).await;
+        } else {
+            raw.query(&format!("SET statement_timeout = {}", wait / 1_000 + 1)).await;
+            raw.say(&[messages]).await;
+        }
+        let answer = raw.until(b'Z').await;
+        match code(&answer).as_deref() {
+            None => written.push(i.to_string()),
+            Some("57014") => interrupted += 1,
+            Some(other) => panic!("{i}: {other}"),
+        }
+        raw.query("ROLLBACK").await;
+        raw.query("RESET statement_timeout").await;
+    }
+    let mut there: Vec<String> = text_rows(&raw.query("SELECT title FROM documents").await).concat();
+    there.sort_unstable();
+    written.sort_unstable();
+    assert_eq!(there, written);
+    assert!(interrupted > 0, "nothing was interrupted: the test tests nothing");
+    println!("{} written, {interrupted} interrupted", written.len());
+    // An error in RETURNING undoes the write, too.
+    let frames = raw
+        .query("INSERT INTO documents (title, content) VALUES ('half', 'x') RETURNING 1 / (length(title) - 4)")
+        .await;
+    assert_eq!(code(&frames).as_deref(), Some("22012"), "{frames:?}");
+    let half = "SELECT count(*) FROM documents WHERE title = 'half'";
+    assert_eq!(text_rows(&raw.query(half).await), [["0"]]);
     server.assert_alive();
 }
 

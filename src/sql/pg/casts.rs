@@ -24,7 +24,10 @@ use super::{
     json,
 };
 use crate::{
-    codec::pgtype::{PgType, Scalar},
+    codec::{
+        array_text,
+        pgtype::{PgType, Scalar},
+    },
     error::Code,
     limits::{LIST_ITEMS, VECTOR_DIMENSIONS},
 };
@@ -361,50 +364,7 @@ fn malformed() -> DataFusionError {
 
 /// The elements of a one-dimensional array literal such as `{a,"b c",NULL}`; `None` where malformed.
 pub fn parse_array(text: &str) -> Option<Vec<Option<String>>> {
-    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
-    let mut elements = Vec::new();
-    let mut chars = inner.chars().peekable();
-    if inner.trim().is_empty() {
-        return Some(elements);
-    }
-    loop {
-        let (mut element, mut quoted) = (String::new(), false);
-        while chars.next_if(|c| c.is_whitespace()).is_some() {}
-        loop {
-            match chars.next() {
-                None => {
-                    elements.push(finish(element, quoted)?);
-                    return Some(elements);
-                }
-                Some(',') => break,
-                Some('"') if element.is_empty() && !quoted => {
-                    quoted = true;
-                    loop {
-                        match chars.next()? {
-                            '"' => break,
-                            '\\' => element.push(chars.next()?),
-                            c => element.push(c),
-                        }
-                    }
-                }
-                Some(c) if quoted && c.is_whitespace() => {}
-                Some('{' | '}' | '"') => return None,
-                Some(_) if quoted => return None,
-                Some('\\') => element.push(chars.next()?),
-                Some(c) => element.push(c),
-            }
-        }
-        elements.push(finish(element, quoted)?);
-    }
-}
-
-fn finish(element: String, quoted: bool) -> Option<Option<String>> {
-    match element.trim_end() {
-        _ if quoted => Some(Some(element)),
-        "" => None,
-        text if text.eq_ignore_ascii_case("null") => Some(None),
-        text => Some(Some(text.to_owned())),
-    }
+    array_text::items(text).ok()
 }
 
 fn or_empty(input: &ArrayRef) -> Result<ArrayRef> {

@@ -56,6 +56,7 @@ pub fn shared() -> Vec<Arc<ScalarUDF>> {
     static MADE: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         let own = SHARED
             .iter()
+            .chain(super::json_access::FUNCTIONS)
             .map(|f| Arc::new(ScalarUDF::new_from_impl(PgFunction::new(f, None))));
         own.chain(super::casts::shared()).collect()
     });

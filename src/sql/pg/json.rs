@@ -12,18 +12,24 @@ use crate::{
 
 /// Checks that the text is one JSON value.
 pub fn check(text: &str) -> Result<()> {
-    Parser { rest: text, depth: 0 }.whole().map(|_| ())
+    parse(text).map(|_| ())
 }
 
 /// The canonical text of a JSON value.
 pub fn canonical(text: &str) -> Result<String> {
-    let mut out = String::with_capacity(text.len());
-    Parser { rest: text, depth: 0 }.whole()?.write(&mut out);
-    Ok(out)
+    Ok(parse(text)?.canonical())
 }
 
-enum Json {
+/// Reads one JSON value.
+pub(super) fn parse(text: &str) -> Result<Json> {
+    Parser { rest: text, depth: 0 }.whole()
+}
+
+/// One JSON value.
+pub(super) enum Json {
+    /// A number, or `true`, `false`, `null`.
     Plain(String),
+    /// A string's characters.
     Text(String),
     Array(Vec<Json>),
     /// By length, then bytes.
@@ -31,6 +37,13 @@ enum Json {
 }
 
 impl Json {
+    /// The canonical text.
+    pub(super) fn canonical(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+
     fn write(&self, out: &mut String) {
         match self {
             Self::Plain(text) => out.push_str(text),

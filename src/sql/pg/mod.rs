@@ -5,7 +5,7 @@
 //!
 //! - [`catalog`]: the snapshot; [`builtin`]: what PostgreSQL brings along, as data
 //! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`] and [`info`]
-//! - [`functions`], [`function`], [`casts`]: scalar functions
+//! - [`functions`], [`function`], [`casts`], [`json_access`]: scalar functions
 //! - [`dialect`], [`names`], [`subquery`]: the statement rewritten before it is planned
 //! - [`types`], [`operators`], [`from`], [`lateral`], [`apply`], [`apply_exec`]: extensions of DataFusion's planner
 
@@ -22,6 +22,7 @@ pub mod function;
 pub mod functions;
 pub mod info;
 pub mod json;
+pub mod json_access;
 pub mod lateral;
 pub mod names;
 pub mod operators;

@@ -9,16 +9,19 @@ use datafusion::{
     sql::sqlparser::ast::BinaryOperator,
 };
 
-use super::casts;
+use super::{casts, json_access};
 use crate::codec::pgtype::{PgType, Scalar};
 
 /// Plans comparisons of a `uuid`, a `jsonb` or an array with a literal: the literal is checked and
-/// brought into the column's form.
+/// brought into the column's form. Operators on JSON become calls.
 #[derive(Debug)]
 pub struct PgOperators;
 
 impl ExprPlanner for PgOperators {
     fn plan_binary_op(&self, mut expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        if let Some(call) = json_access::call(&expr, schema) {
+            return Ok(PlannerResult::Planned(call));
+        }
         if compares(&expr.op) {
             if is_literal(&expr.right) {
                 expr.right = typed(expr.right, &expr.left, schema);

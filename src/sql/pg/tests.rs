@@ -17,7 +17,7 @@ use datafusion::{
 };
 
 use super::{
-    apply, apply_exec,
+    apply,
     catalog::{
         CatalogSnapshot, ColumnInfo, ConstraintInfo, FunctionInfo, IndexInfo, RelationInfo, SchemaInfo, SettingInfo,
         Snapshots, UserInfo,

@@ -3,27 +3,32 @@
 use crate::error::{Code, Error, Result};
 
 /// The items of a literal of one dimension; `None` is NULL. Wrong text is 22P02.
-pub(super) fn items(text: &str) -> Result<Vec<Option<String>>> {
+pub fn items(text: &str) -> Result<Vec<Option<String>>> {
     let wrong = || Error::new(Code::InvalidText, format!("malformed array literal: \"{text}\""));
     let inner = text
-        .trim()
+        .trim_matches(space)
         .strip_prefix('{')
         .and_then(|t| t.strip_suffix('}'))
         .ok_or_else(wrong)?;
     let mut items = vec![];
-    let mut rest = inner.trim_start();
+    let mut rest = inner.trim_start_matches(space);
     if rest.is_empty() {
         return Ok(items);
     }
     loop {
         let (item, after) = item(rest).ok_or_else(wrong)?;
         items.push(item);
-        rest = match after.trim_start().strip_prefix(',') {
-            Some(next) => next.trim_start(),
-            None if after.trim().is_empty() => return Ok(items),
+        rest = match after.trim_start_matches(space).strip_prefix(',') {
+            Some(next) => next.trim_start_matches(space),
+            None if after.trim_matches(space).is_empty() => return Ok(items),
             None => return Err(wrong()),
         };
     }
+}
+
+/// White space around items. Of Unicode's other spaces each is a part of its item.
+fn space(character: char) -> bool {
+    matches!(character, ' ' | '\t'..='\r')
 }
 
 /// One item and what follows it.
@@ -46,7 +51,7 @@ fn item(text: &str) -> Option<(Option<String>, &str)> {
             ',' if !quoted => return finish(item, solid, escaped, &text[at..]),
             other => {
                 item.push(other);
-                if !other.is_ascii_whitespace() {
+                if !space(other) {
                     solid = item.len();
                 }
             }
@@ -79,6 +84,7 @@ mod tests {
             items(r#"{"a,b","",\"x,"NULL","q\"\\"}"#).unwrap(),
             some(&["a,b", "", "\"x", "NULL", "q\"\\"])
         );
+        assert_eq!(items("{\u{a0}, \u{2003}\x0b}").unwrap(), some(&["\u{a0}", "\u{2003}"]));
         assert_eq!(items("{null,a b}").unwrap(), vec![None, Some("a b".to_owned())]);
         for wrong in [
             "", "{", "1", "{1", "{1,}", "{,1}", "{{1}}", "{\"a}", "{\"a\"b}", "{a\\}", "{\\}",
