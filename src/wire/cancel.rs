@@ -281,10 +281,7 @@ mod tests {
 
     fn running(ticket: &Ticket, timeout: Duration) -> (Running, watch::Sender<Stop>) {
         let (sender, stop) = watch::channel(Stop::No);
-        (
-            Running::new(&ticket.interrupt, &stop, Arc::default(), timeout),
-            sender,
-        )
+        (Running::new(&ticket.interrupt, &stop, Arc::default(), timeout), sender)
     }
 
     async fn forever(running: &mut Running) -> String {
@@ -384,7 +381,10 @@ mod tests {
         });
         assert!(matches!(result.await, Ok("written")));
         // And what it has to say is said.
-        assert!(matches!(statement.run(async { Ok::<_, Error>("told") }).await, Ok("told")));
+        assert!(matches!(
+            statement.run(async { Ok::<_, Error>("told") }).await,
+            Ok("told")
+        ));
         drop(statement);
         let (mut next, _stop) = running(&ticket, Duration::from_millis(20));
         assert_eq!(forever(&mut next).await, "canceling statement due to statement timeout");

@@ -304,7 +304,10 @@ mod tests {
     #[test]
     fn a_cancel_request_has_no_answer_even_if_it_is_malformed() {
         for rest in [&b""[..], b"abc", b"\0\0\0\x01", b"\0\0\0\x01abc", &[7; 9_000]] {
-            assert!(matches!(parse(bytes(CANCEL, rest)), Ok(Packet::Cancel { .. })), "{rest:?}");
+            assert!(
+                matches!(parse(bytes(CANCEL, rest)), Ok(Packet::Cancel { .. })),
+                "{rest:?}"
+            );
         }
     }
 

@@ -13,6 +13,15 @@ acme> SELECT title FROM ai.search('attic', mode => 'keyword');
 title
 cat
 (1 row)
+# what is taken away takes no place among the best either
+acme> SELECT title FROM ai.search('lamp attic', k => 1, mode => 'keyword');
+title
+cat
+(1 row)
+acme> SELECT content FROM vector_search('chunks', 'lamp The lamp is in the attic.', k => 1);
+content
+The cat sleeps in the attic.
+(1 row)
 acme> SELECT count(*) FROM ai.search('cellar', mode => 'keyword');
 count
 0

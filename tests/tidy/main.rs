@@ -82,7 +82,10 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Every rule that looks at sources.
-const RULES: &[fn(&[Source]) -> Vec<String>] = &[opening, length, forbidden, homes, layers, wall];
+/// From sources to complaints.
+type Rule = fn(&[Source]) -> Vec<String>;
+
+const RULES: &[Rule] = &[opening, length, forbidden, homes, layers, wall];
 
 /// One file of Rust.
 struct Source {

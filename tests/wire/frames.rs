@@ -1,7 +1,7 @@
 //! Frames that are not what they say: each ends the connection with 08P01 and touches nobody else.
 
 use crate::common::raw::{
-    Frame, Raw, bind, code, execute, fields, message_of, parse, query, startup_of, sync, text_rows,
+    Frame, Raw, bind, code, execute, fields, initial, letters, message_of, parse, query, startup_of, sync, text_rows,
 };
 use crate::common::server::{Server, one};
 use crate::{T, served};
@@ -86,6 +86,21 @@ async fn c03_query_before_authentication() {
         raw.say(&[startup_of(&[("user", "owner"), ("database", T)]), bytes.clone()])
             .await;
         refused(&mut raw, what).await;
+    }
+    // The type decides, not the body: a right answer under another type is none.
+    for tag in (0..=u8::MAX).filter(|&tag| tag != b'p') {
+        let mut raw = server.socket().await;
+        raw.say(&[startup_of(&[("user", "owner"), ("database", T)])]).await;
+        raw.frame().await.expect("asked");
+        let mut bytes = initial("SCRAM-SHA-256", "n,,n=,r=rOprNGfwEbeRWgbNEkqO");
+        bytes[0] = tag;
+        raw.say(&[bytes]).await;
+        let answer = raw.rest().await;
+        assert_eq!(
+            (letters(&answer).as_str(), code(&answer).as_deref()),
+            ("E", Some("08P01")),
+            "type {tag}: {answer:?}"
+        );
     }
     // In the place of the startup message.
     for (what, bytes) in &early {

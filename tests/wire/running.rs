@@ -156,7 +156,8 @@ async fn an_interrupted_write_is_not_written() {
             tokio::time::sleep(Duration::from_micros(wait)).await;
             send_cancel(&server, &key).await;
         } else {
-            raw.query(&format!("SET statement_timeout = {}", wait / 1_000 + 1)).await;
+            raw.query(&format!("SET statement_timeout = {}", wait / 1_000 + 1))
+                .await;
             raw.say(&[messages]).await;
         }
         let answer = raw.until(b'Z').await;
