@@ -62,6 +62,7 @@ codes! {
     ActiveTransaction = "25001", Fix;
     NoActiveTransaction = "25P01", Fix;
     InFailedTransaction = "25P02", Fix;
+    IdleInTransaction = "25P03", Retry;
     InvalidStatementName = "26000", Fix;
     /// The login is over: the tenant or the user no longer exists or is suspended.
     InvalidAuthorization = "28000", Fix;
@@ -84,7 +85,6 @@ codes! {
     UndefinedParameter = "42P02", Fix;
     DuplicateCursor = "42P03", Fix;
     DuplicatePrepared = "42P05", Fix;
-    IndeterminateType = "42P18", Fix;
     DiskFull = "53100", Wait;
     OutOfMemory = "53200", Wait;
     TooManyConnections = "53300", Wait;

@@ -63,7 +63,22 @@ fn run(command: Command) -> Result<(), String> {
     }
 }
 
+/// Every connection is a file to the system, whose default of 1,024 is less than we promise.
+fn raise_open_files() {
+    let wanted = (limits::CONNECTIONS + limits::PENDING_LOGINS) as u64 * 2;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(got) if got >= wanted => {}
+        Ok(got) => tracing::warn!(
+            got,
+            wanted,
+            "few open files are allowed; raise the limit for more connections"
+        ),
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be read"),
+    }
+}
+
 async fn serve(config: Config) -> Result<()> {
+    raise_open_files();
     let told_to_stop = told_to_stop()?;
     let open = OpenOptions {
         data: config.data,

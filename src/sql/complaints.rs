@@ -256,7 +256,7 @@ fn from_plan(text: &str) -> Error {
     }
     if has("laceholder") {
         return Error::new(
-            Code::IndeterminateType,
+            Code::DatatypeMismatch,
             "could not determine the data type of a parameter",
         )
         .with_hint("add a cast such as $1::text");

@@ -31,7 +31,7 @@ mod world;
 mod yielding;
 
 pub use engine::Engine;
-pub(crate) use pg::json;
 pub use guard::Parsed;
+pub(crate) use pg::json;
 pub use prepared::Prepared;
 pub use session::{Answer, Column, Notice, RowStream, RowTag, Session};

@@ -141,7 +141,11 @@ impl VisitorMut for Dialect<'_> {
     /// A function that waits cannot run while rows are sorted: `ORDER BY embedding <=> ai.embed('...')`
     /// computes it once, before.
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
-        let Some(OrderBy { kind: OrderByKind::Expressions(by), .. }) = &mut query.order_by else {
+        let Some(OrderBy {
+            kind: OrderByKind::Expressions(by),
+            ..
+        }) = &mut query.order_by
+        else {
             return ControlFlow::Continue(());
         };
         for by in by {

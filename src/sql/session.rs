@@ -317,6 +317,15 @@ impl Session {
         self.settings.lock().statement_timeout()
     }
 
+    /// How long the client may be silent now: as set, and never longer than the server allows.
+    pub fn idle_timeout(&self) -> Duration {
+        let (name, most) = match self.status() {
+            b'I' => ("idle_session_timeout", limits::IDLE_SESSION),
+            _ => ("idle_in_transaction_session_timeout", limits::IDLE_TRANSACTION),
+        };
+        self.settings.lock().duration(name).map_or(most, |set| set.min(most))
+    }
+
     /// Messages for the client since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)

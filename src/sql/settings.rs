@@ -70,6 +70,7 @@ settings! {
     "default_transaction_read_only" = "off", Rule::Words(OFF), true, "Whether new transactions are read-only.";
     "extra_float_digits" = "1", Rule::Int(-15, 3), false, "Digits of floats; the shortest exact form is always used.";
     "idle_in_transaction_session_timeout" = "0", Rule::Millis(FOREVER_MS), false, "Longest idle time in a transaction.";
+    "idle_session_timeout" = "0", Rule::Millis(FOREVER_MS), false, "Longest idle time; 0 is the server's.";
     "in_hot_standby" = "off", Rule::Fixed, true, "Whether this is a standby.";
     "integer_datetimes" = "on", Rule::Fixed, true, "Datetimes are integers.";
     "IntervalStyle" = "postgres", Rule::Words(&["postgres"]), true, "Form of intervals.";
@@ -222,11 +223,14 @@ impl Settings {
 
     /// The longest a statement may run.
     pub(super) fn statement_timeout(&self) -> Duration {
-        let set = find("statement_timeout").map(|s| self.get(s)).unwrap_or_default();
-        match millis(&set) {
-            None | Some(0) => limits::STATEMENT_TIMEOUT,
-            Some(ms) => Duration::from_millis(ms).min(limits::STATEMENT_TIMEOUT),
-        }
+        self.duration("statement_timeout")
+            .map_or(limits::STATEMENT_TIMEOUT, |set| set.min(limits::STATEMENT_TIMEOUT))
+    }
+
+    /// A setting of time; `None` where it is 0, which leaves it to the server.
+    pub(super) fn duration(&self, name: &str) -> Option<Duration> {
+        let set = find(name).map(|s| self.get(s)).unwrap_or_default();
+        millis(&set).filter(|ms| *ms > 0).map(Duration::from_millis)
     }
 }
 

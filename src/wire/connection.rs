@@ -25,7 +25,6 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
-    limits,
     sql::{Column, Session},
 };
 
@@ -121,18 +120,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits for the next frame; a stop of the server and too long a silence end the session.
     async fn next(&mut self) -> Result<Option<(u8, Bytes)>, Trouble> {
         let in_transaction = self.session.status() != b'I';
-        let patience = if in_transaction {
-            limits::IDLE_TRANSACTION
-        } else {
-            limits::IDLE_SESSION
-        };
+        let patience = self.session.idle_timeout();
         tokio::select! {
             biased;
             _ = self.stop.wait_for(|stop| *stop != Stop::No) => Err(Trouble::Fatal(cancel::stopping())),
             frame = tokio::time::timeout(patience, self.channel.frame(Stage::Session)) => frame.unwrap_or_else(|_| {
-                let what = if in_transaction { "idle-in-transaction" } else { "idle-session" };
-                let message = format!("terminating connection due to {what} timeout");
-                Err(Trouble::Fatal(Error::new(Code::IdleTimeout, message)))
+                let (code, what) = match in_transaction {
+                    true => (Code::IdleInTransaction, "idle-in-transaction"),
+                    false => (Code::IdleTimeout, "idle-session"),
+                };
+                Err(Trouble::Fatal(Error::new(code, format!("terminating connection due to {what} timeout"))))
             }),
         }
     }

@@ -180,9 +180,7 @@ impl Door {
         let place = self.connections.clone().try_acquire_owned();
         let place = place.map_err(|_| Error::new(Code::TooManyConnections, "sorry, too many clients already"))?;
         let opened = AssertUnwindSafe(Session::open(self.engine.clone(), login, &startup.parameters)).catch_unwind();
-        let mut session = opened
-            .await
-            .unwrap_or_else(|_| Err(cancel::panicked()))?;
+        let mut session = opened.await.unwrap_or_else(|_| Err(cancel::panicked()))?;
         let ticket = self.cancels.register(startup.long_keys());
         session.set_backend_pid(ticket.pid);
         Ok(Parts {

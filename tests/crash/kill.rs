@@ -286,6 +286,8 @@ async fn sigkill_while_tenants_are_created() {
     for cycle in 0..10 {
         let operator = server.operator().await;
         let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let acknowledged = Arc::new(AtomicI64::new(0));
+        let counter = acknowledged.clone();
         let creating = tokio::spawn(async move {
             for i in 0.. {
                 let name = format!("t{cycle}-{i}");
@@ -295,9 +297,15 @@ async fn sigkill_while_tenants_are_created() {
                     return;
                 }
                 let _ = told.send((name, true));
+                counter.fetch_add(1, Ordering::SeqCst);
             }
         });
-        tokio::time::sleep(Duration::from_millis(20 + seed.below(150))).await;
+        // Some are made, however slow the machine is; then at any moment of the next.
+        let some = 1 + i64::try_from(seed.below(3)).unwrap_or(0);
+        while acknowledged.load(Ordering::SeqCst) < some {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(seed.below(60))).await;
         server.kill();
         creating.await.expect("no panic");
         while let Ok((name, done)) = heard.try_recv() {

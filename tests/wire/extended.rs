@@ -48,6 +48,38 @@ async fn portals_with_max_rows() {
     assert_eq!(letters(&exact), "2DDDDDDDDDDsCZ");
 }
 
+/// A portal's name is taken until its transaction ends.
+#[tokio::test]
+async fn two_portals_of_one_name() {
+    let server = served().await;
+    let mut raw = server.raw(T, "owner").await;
+    let twice = raw
+        .extended(&[
+            parse("s", SERIES, &[]),
+            bind("p", "s", &[], &[], &[]),
+            bind("p", "s", &[], &[], &[]),
+        ])
+        .await;
+    assert_eq!(letters(&twice), "12EZ");
+    assert_eq!(code(&twice).as_deref(), Some("42P03"));
+    let again = raw.extended(&[bind("p", "s", &[], &[], &[]), execute("p", 1)]).await;
+    assert_eq!(letters(&again), "2DsZ");
+}
+
+/// A client that says nothing for as long as it has set itself is let go (C15).
+#[tokio::test]
+async fn c15_idle_sessions() {
+    let server = served().await;
+    for (begin, state) in [("SELECT 1", "57P05"), ("BEGIN", "25P03")] {
+        let mut raw = server.raw(T, "owner").await;
+        raw.query("SET idle_session_timeout = '300ms'; SET idle_in_transaction_session_timeout = '300ms'")
+            .await;
+        raw.query(begin).await;
+        let end = raw.until(b'E').await;
+        assert_eq!(code(&end).as_deref(), Some(state), "after {begin}");
+    }
+}
+
 /// max_rows of 0, -1 and the largest number mean all rows, as a stream.
 #[tokio::test]
 async fn c12_execute_max_rows() {

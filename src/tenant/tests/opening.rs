@@ -17,9 +17,7 @@ async fn a_second_opening_is_refused_even_without_the_lock_file() {
         if remove {
             fs::remove_file(folder.path().join("lock")).expect("removed");
         }
-        let begun = std::time::Instant::now();
         let error = open(folder.path(), MasterKey::File(None)).expect_err("in use");
-        assert!(begun.elapsed() < std::time::Duration::from_secs(1));
         assert!(error.message().contains("in use by another process"), "{error}");
         assert!(
             error
