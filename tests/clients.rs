@@ -258,6 +258,27 @@ async fn tokio_postgres_does_it_all() {
         one(&client, "SELECT count(*) FROM bulkhead.costs").await.as_deref(),
         Some("1")
     );
+    // The nearest rows come from the index, which is a vector search and is counted as one.
+    let vector = one(&client, "SELECT ai.embed('thirty days of returns')")
+        .await
+        .expect("embedded");
+    let searches = "SELECT sum(vector_search_count) FROM bulkhead.costs";
+    let before: u64 = one(&client, searches)
+        .await
+        .expect("counted")
+        .parse()
+        .expect("a number");
+    let nearest = format!("SELECT content FROM ai.chunks ORDER BY embedding <=> '{vector}' LIMIT 1");
+    assert_eq!(
+        one(&client, &nearest).await.as_deref(),
+        Some("Returns are free for thirty days.")
+    );
+    let after: u64 = one(&client, searches)
+        .await
+        .expect("counted")
+        .parse()
+        .expect("a number");
+    assert_eq!(after, before + 1);
     // Transactions and savepoints as an application has them.
     let mut client = client;
     let transaction = client.transaction().await.expect("begun");

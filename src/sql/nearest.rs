@@ -130,7 +130,8 @@ impl OptimizerRule for NearestRule {
         if !by.asc || *k > limits::SEARCH_K {
             return Ok(Transformed::no(plan));
         }
-        match push(input, &by.expr, *k) {
+        // A folded constant leaves an alias around the distance.
+        match push(input, &by.expr.clone().unalias(), *k) {
             Some(input) => Ok(Transformed::yes(LogicalPlan::Sort(Sort {
                 expr: expr.clone(),
                 input: Arc::new(input),

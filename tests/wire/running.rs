@@ -124,6 +124,9 @@ async fn statement_timeout() {
     server.assert_alive();
 }
 
+/// Rows of one interrupted statement.
+const ROWS: usize = 60;
+
 /// What is answered about a write is true: an error means that nothing was written, even if a cancel or a timeout
 /// comes while it is being committed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,14 +135,21 @@ async fn an_interrupted_write_is_not_written() {
     let mut raw = server.raw(T, "owner").await;
     let key = raw.key.clone();
     let mut seed = Seed(26);
+    // Many rows, so that there is something to interrupt on a fast machine, too.
+    let rows = |title: &str| {
+        format!(
+            "INSERT INTO documents (title, content) SELECT '{title}', 'x' || n FROM generate_series(1, {ROWS}) t(n)"
+        )
+    };
+    raw.query(&rows("first")).await;
     let begun = Instant::now();
-    raw.query("INSERT INTO documents (title, content) VALUES ('first', 'x')")
-        .await;
+    raw.query(&rows("second")).await;
     let usual = begun.elapsed().as_micros() as u64;
-    let mut written = vec!["first".to_owned()];
+    let mut written = vec!["first".to_owned(); ROWS];
+    written.extend(vec!["second".to_owned(); ROWS]);
     let mut interrupted = 0;
     for i in 0..90 {
-        let insert = format!("INSERT INTO documents (title, content) VALUES ('{i}', 'x')");
+        let insert = rows(&i.to_string());
         let messages = match i % 3 {
             0 => query(&insert),
             1 => query(&format!("{insert} RETURNING title")),
@@ -162,7 +172,7 @@ async fn an_interrupted_write_is_not_written() {
         }
         let answer = raw.until(b'Z').await;
         match code(&answer).as_deref() {
-            None => written.push(i.to_string()),
+            None => written.extend(vec![i.to_string(); ROWS]),
             Some("57014") => interrupted += 1,
             Some(other) => panic!("{i}: {other}"),
         }
