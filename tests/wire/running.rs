@@ -232,7 +232,7 @@ async fn clients_that_vanish() {
             break; // under half of one core
         }
         assert!(
-            begun.elapsed() < Duration::from_secs(60),
+            begun.elapsed() < Duration::from_secs(180),
             "statements of clients that left go on"
         );
     }
