@@ -96,6 +96,10 @@ codes! {
     Shutdown = "57P01", Retry;
     IdleTimeout = "57P05", Retry;
     Io = "58030", Stop;
+    /// A provider of models failed; what it said is in the detail.
+    ProviderFailed = "58030", Retry;
+    /// Nothing of this id is here, be it another user's, another tenant's or nobody's.
+    NoDataFound = "P0002", Fix;
     /// A stored value that does not open under its tenant's key.
     Corrupted = "XX001", Stop;
     /// A defect of this program. The text shown holds an opaque id, the log holds the cause.

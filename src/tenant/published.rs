@@ -1,4 +1,4 @@
-//! What the operator publishes to all tenants: tiers, models, prices.
+//! What the operator publishes to all tenants: tiers, models, prices, providers.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -14,16 +14,19 @@ pub enum Published {
     Models,
     /// [`Table::Prices`].
     Prices,
+    /// [`Table::Providers`]: what a call of a model needs. No relation shows their keys.
+    Providers,
 }
 
 impl Published {
-    const ALL: [Published; 3] = [Published::Tiers, Published::Models, Published::Prices];
+    const ALL: [Published; 4] = [Published::Tiers, Published::Models, Published::Prices, Published::Providers];
 
     const fn table(self) -> Table {
         match self {
             Self::Tiers => Table::Tiers,
             Self::Models => Table::Models,
             Self::Prices => Table::Prices,
+            Self::Providers => Table::Providers,
         }
     }
 }
@@ -40,7 +43,7 @@ pub struct Publication {
 /// The current publications.
 pub(super) struct Publications {
     operator: Arc<Plane>,
-    current: [RwLock<Arc<Publication>>; 3],
+    current: [RwLock<Arc<Publication>>; 4],
 }
 
 impl Publications {

@@ -21,6 +21,32 @@ pub enum Table {
     Costs = 5,
     /// Settings of the tenant.
     Settings = 6,
+    /// Conversations of a user.
+    Conversations = 7,
+    /// Messages of conversations.
+    Messages = 8,
+    /// Budgets that the tenant's owner set.
+    Budgets = 9,
+    /// What is spent and reserved, by window.
+    Counters = 10,
+    /// Calls of models that are not settled yet.
+    Reservations = 11,
+    /// Levels of the rate limits.
+    Buckets = 12,
+    /// Thresholds that were passed.
+    Alerts = 13,
+    /// Answers that may be given again.
+    Cache = 14,
+    /// Answers of calls that carried an idempotency key.
+    Replays = 15,
+    /// Work in the background.
+    Jobs = 16,
+    /// Fine-tuning jobs.
+    FineTunes = 17,
+    /// Models that only this tenant has.
+    OwnModels = 18,
+    /// The tenant's own keys of providers.
+    Secrets = 19,
     /// Who exists; read and written only by the directory.
     Tenants = 64,
     /// Tiers, published to all.
@@ -29,7 +55,7 @@ pub enum Table {
     Models = 66,
     /// Prices, published to all.
     Prices = 67,
-    /// Providers, the operator's own.
+    /// Providers, published to all; their keys are shown to nobody.
     Providers = 68,
     /// Amounts per tenant and day, written by [`Batch::publish_amounts`](super::Batch::publish_amounts).
     Amounts = 69,
@@ -46,6 +72,19 @@ impl Table {
         Table::Usage,
         Table::Costs,
         Table::Settings,
+        Table::Conversations,
+        Table::Messages,
+        Table::Budgets,
+        Table::Counters,
+        Table::Reservations,
+        Table::Buckets,
+        Table::Alerts,
+        Table::Cache,
+        Table::Replays,
+        Table::Jobs,
+        Table::FineTunes,
+        Table::OwnModels,
+        Table::Secrets,
         Table::Tenants,
         Table::Tiers,
         Table::Models,
@@ -64,6 +103,19 @@ impl Table {
             Self::Usage => "usage",
             Self::Costs => "costs",
             Self::Settings => "settings",
+            Self::Conversations => "conversations",
+            Self::Messages => "messages",
+            Self::Budgets => "budgets",
+            Self::Counters => "counters",
+            Self::Reservations => "reservations",
+            Self::Buckets => "buckets",
+            Self::Alerts => "alerts",
+            Self::Cache => "cache",
+            Self::Replays => "replays",
+            Self::Jobs => "jobs",
+            Self::FineTunes => "fine_tunes",
+            Self::OwnModels => "own_models",
+            Self::Secrets => "secrets",
             Self::Tenants => "tenants",
             Self::Tiers => "tiers",
             Self::Models => "models",
@@ -78,6 +130,19 @@ impl Table {
     pub(super) const fn access(self) -> Access {
         match self {
             Self::Documents | Self::Chunks | Self::Usage | Self::Costs | Self::Settings => Access::Tenant,
+            Self::Conversations
+            | Self::Messages
+            | Self::Budgets
+            | Self::Counters
+            | Self::Reservations
+            | Self::Buckets
+            | Self::Alerts
+            | Self::Cache
+            | Self::Replays
+            | Self::Jobs
+            | Self::FineTunes
+            | Self::OwnModels
+            | Self::Secrets => Access::Tenant,
             Self::Tiers | Self::Models | Self::Prices | Self::Providers => Access::Operator,
             Self::Users | Self::Tenants | Self::Amounts | Self::Operators => Access::Directory,
         }
