@@ -141,3 +141,8 @@ pub const IDLE_SESSION: Duration = Duration::from_secs(24 * 60 * 60);
 /// The same inside an open transaction.
 pub const IDLE_TRANSACTION: Duration = Duration::from_secs(60 * 60);
 const _: () = assert!(IDLE_TRANSACTION.as_secs() <= IDLE_SESSION.as_secs());
+
+/// Longest key of a provider, in bytes.
+pub const PROVIDER_KEY_BYTES: usize = 512;
+/// Longest URL of a provider or a webhook, in bytes.
+pub const URL_BYTES: usize = 2 << 10;

@@ -10,6 +10,7 @@ pub mod meter;
 pub mod model;
 pub mod money;
 pub mod price;
+pub mod provider;
 pub mod published;
 mod row;
 pub mod tier;
