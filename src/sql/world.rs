@@ -13,18 +13,20 @@ use std::{
 
 use datafusion::execution::runtime_env::RuntimeEnv;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, broadcast};
 use uuid::Uuid;
 
 use super::{
     documents::{self, Chunk, Document},
     engine::Engine,
+    settings::{CallSettings, Settings},
     tx::{Change, Tx},
 };
 use crate::{
     ai::corpus::{Corpus, Layers},
     error::{Code, Error, Result},
     ledger::meter::Meter,
+    limits,
     tenant::{Operator, Role, Table, Tenant, User},
 };
 
@@ -45,6 +47,8 @@ pub(super) struct TenantWorld {
     pub(super) engine: Arc<Engine>,
     /// This session's transaction.
     pub(super) tx: Mutex<Tx>,
+    /// The settings of the session.
+    pub(super) settings: Arc<Mutex<Settings>>,
     /// The end user for whom a service acts.
     pub(super) acting_for: Mutex<Option<String>>,
 }
@@ -125,6 +129,12 @@ impl TenantWorld {
         self.acting_for.lock().clone().unwrap_or_else(|| self.user.name.clone())
     }
 
+    /// What the session's settings ask of a model call made now.
+    #[expect(dead_code, reason = "read by the gate, which is built beside this")]
+    pub(super) fn call_settings(&self) -> CallSettings {
+        self.settings.lock().call()
+    }
+
     /// Runs `search` over the tenant's index with this transaction's writes on top.
     pub(super) async fn with_layers<T>(&self, search: impl FnOnce(&Layers<'_>) -> Result<T>) -> Result<T> {
         let index = self.state.index(&self.tenant).await?;
@@ -164,6 +174,8 @@ pub(super) struct TenantState {
     pub(super) meter: Arc<Meter>,
     pub(super) runtime: Arc<RuntimeEnv>,
     pub(super) connections: AtomicUsize,
+    /// Tells the tenant's sessions that listen; the payload of an alert.
+    pub(super) alerts: broadcast::Sender<String>,
     index: OnceCell<Index>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
@@ -187,6 +199,7 @@ impl TenantState {
             meter,
             runtime,
             connections: AtomicUsize::new(0),
+            alerts: broadcast::Sender::new(limits::ALERTS_AHEAD),
             index: OnceCell::new(),
             changes: Arc::default(),
         }
