@@ -158,3 +158,8 @@ pub const MEMORY_TOKENS: i64 = 1_000_000;
 pub const SYSTEM_PROMPT_BYTES: usize = 32 << 10;
 /// Alerts that wait for a session that listens; a slower one misses the oldest.
 pub const ALERTS_AHEAD: usize = 256;
+/// Longest time of one request to a provider, where none is said.
+pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(60);
+const _: () = assert!(PROVIDER_TIMEOUT.as_secs() <= STATEMENT_TIMEOUT.as_secs());
+/// Former versions of a tenant's system prompt that are kept.
+pub const PROMPT_VERSIONS: usize = 20;
