@@ -107,6 +107,14 @@ impl Session {
         });
     }
 
+    /// Tells the sessions of this tenant that listen.
+    #[cfg(test)]
+    pub(crate) fn alert(&self, payload: &str) {
+        if let World::Tenant(world) = &*self.world {
+            let _ = world.state.alerts.send(payload.to_owned());
+        }
+    }
+
     /// What is to be told now. To be asked between transactions only.
     pub fn take_notifications(&mut self) -> Vec<Notification> {
         self.listening.take().into_iter().map(notification).collect()

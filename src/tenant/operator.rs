@@ -181,16 +181,10 @@ impl Operator {
         records.values().map(info).collect()
     }
 
-    /// What tenants have [published](Batch::publish) in a series, by tenant and point; dropped
-    /// tenants included.
-    pub fn amounts(&self, series: u8) -> Result<Vec<(String, i64, Sums)>> {
-        let rows = self.directory.amounts(series, &[])?;
-        let records = self.directory.records.read().unwrap_or_else(PoisonError::into_inner);
-        let name = |id| records.get(&id).map(|record| record.name.clone()).unwrap_or_default();
-        Ok(rows
-            .into_iter()
-            .map(|(id, point, sums)| (name(id), point, sums))
-            .collect())
+    /// What tenants have [published](Batch::publish) in a series, as id, point and sums in this
+    /// order; dropped tenants included. [`Operator::tenants`] has the names.
+    pub fn amounts(&self, series: u8) -> Result<Vec<(u64, i64, Sums)>> {
+        self.directory.amounts(series, &[])
     }
 
     /// A value of the operator's own tables.

@@ -111,4 +111,15 @@ pub(super) const OPERATOR: &[Relation] = &[
         vector: None,
         comment: "Counts and costs of every tenant by day and kind; amounts only.",
     },
+    Relation {
+        schema: "bulkhead",
+        name: "tenant_stats",
+        plane: RelationPlane::Operator,
+        columns: ledger::TENANT_STATS_COLUMNS,
+        read: ledger::read_tenant_stats,
+        write: None,
+        key: None,
+        vector: None,
+        comment: "What each tenant has used since it was created; amounts only.",
+    },
 ];

@@ -237,7 +237,7 @@ async fn a_dropped_tenant_is_gone_and_a_new_one_of_its_name_has_nothing_of_it() 
     let expected = [("acme", "dropped"), ("umbra", "active"), ("acme", "active")];
     assert_eq!(states, expected.map(|(name, state)| (name.to_owned(), state)));
     let bills = operator.amounts(AMOUNTS_BY_DAY).expect("amounts");
-    let day = |day, sums| ("acme".to_owned(), day, Sums(sums));
+    let day = |day, sums| (erasure.id, day, Sums(sums));
     assert_eq!(bills, [day(-4, vec![6, 1]), day(3, vec![5])], "bills stay");
     assert_eq!(operator.amounts(1).expect("amounts"), [day(3, vec![100])]);
     assert!(operator.amounts(2).expect("amounts").is_empty());
