@@ -141,3 +141,6 @@ pub const IDLE_SESSION: Duration = Duration::from_secs(24 * 60 * 60);
 /// The same inside an open transaction.
 pub const IDLE_TRANSACTION: Duration = Duration::from_secs(60 * 60);
 const _: () = assert!(IDLE_TRANSACTION.as_secs() <= IDLE_SESSION.as_secs());
+
+/// How often a running statement looks whether its client is still there.
+pub const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);

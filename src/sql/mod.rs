@@ -35,3 +35,4 @@ pub use guard::Parsed;
 pub(crate) use pg::json;
 pub use prepared::Prepared;
 pub use session::{Answer, Column, Notice, RowStream, RowTag, Session};
+pub use yielding::Watch;

@@ -28,6 +28,7 @@ use super::{
     prepared::{Plan, Prepared},
     settings::{self, Asker, Settings},
     world::{Connection, OperatorWorld, TenantWorld, World},
+    yielding::Watch,
 };
 use crate::{
     codec::pgtype::PgType,
@@ -122,6 +123,7 @@ pub struct Session {
     statements: HashMap<String, Arc<Prepared>>,
     pid: Arc<AtomicI32>,
     committing: Arc<AtomicBool>,
+    pub(super) watch: Option<Arc<dyn Watch>>,
     listed: Arc<Mutex<Vec<(String, String)>>>,
     _connection: Option<Connection>,
 }
@@ -192,6 +194,7 @@ impl Session {
             statements: HashMap::new(),
             pid,
             committing: Arc::default(),
+            watch: None,
             listed,
             _connection: connection,
         };
@@ -223,6 +226,11 @@ impl Session {
     /// Tells the session the number its client cancels it by.
     pub fn set_backend_pid(&mut self, pid: i32) {
         self.pid.store(pid, Ordering::Relaxed);
+    }
+
+    /// Lets statements that compute for long ask whether they must end.
+    pub fn set_watch(&mut self, watch: Arc<dyn Watch>) {
+        self.watch = Some(watch);
     }
 
     /// Parses and judges a text; comments alone give nothing.

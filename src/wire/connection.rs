@@ -1,6 +1,6 @@
 //! One session over one socket: the loop that reads a request, answers it and survives its failure.
 
-use std::{collections::HashMap, panic::AssertUnwindSafe};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -21,6 +21,7 @@ use super::{
     complaint::{self, Severity, clean},
     frame::{self, Request, Stage},
     portal::Portal,
+    presence::Presence,
     values::Format,
 };
 use crate::{
@@ -43,6 +44,7 @@ pub(super) struct Connection<S> {
     pub(super) portals: HashMap<String, Portal>,
     ticket: Ticket,
     stop: watch::Receiver<Stop>,
+    presence: Arc<Presence>,
     /// Whether the statements since the last ReadyForQuery are one implicit transaction.
     implicit: bool,
     /// Whether one of them failed.
@@ -54,7 +56,7 @@ pub(super) struct Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(super) fn new(channel: Channel<S>, parts: Parts) -> Self {
+    pub(super) fn new(channel: Channel<S>, parts: Parts, presence: Presence) -> Self {
         let Parts {
             session,
             ticket,
@@ -68,6 +70,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             portals,
             ticket,
             stop,
+            presence: Arc::new(presence),
             implicit: false,
             failed: false,
             skipping: false,
@@ -218,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Marks the beginning of a statement that can be cancelled and timed.
     pub(super) fn running(&self) -> Running {
         let (committing, timeout) = (self.session.committing(), self.session.statement_timeout());
-        Running::new(&self.ticket.interrupt, &self.stop, committing, timeout)
+        Running::new(&self.ticket.interrupt, &self.stop, committing, timeout).watching(self.presence.clone())
     }
 
     /// The end of a statement: what it had to say besides, and its tag.
