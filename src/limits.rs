@@ -144,3 +144,13 @@ const _: () = assert!(IDLE_TRANSACTION.as_secs() <= IDLE_SESSION.as_secs());
 
 /// How often a running statement looks whether its client is still there.
 pub const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
+/// Calls of one function that a statement has under way at once.
+pub const STATEMENT_CALLS: usize = 8;
+/// Answers of functions that a statement remembers, so that one input is asked once.
+pub const STATEMENT_ANSWERS: usize = 10_000;
+/// Notices one statement sends.
+pub const STATEMENT_NOTICES: usize = 100;
+/// Texts and tokens that one call of an embedding model takes, and how many such calls a statement makes at once.
+pub const EMBED_TEXTS: usize = 64;
+pub const EMBED_TOKENS: usize = 32_768;
+pub const EMBED_CALLS: usize = 4;

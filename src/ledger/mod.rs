@@ -9,6 +9,7 @@ pub mod books;
 pub mod meter;
 pub mod model;
 pub mod money;
+pub mod own_model;
 pub mod price;
 pub mod published;
 mod row;

@@ -25,6 +25,7 @@ mod rewrite;
 mod run;
 mod session;
 mod settings;
+mod statement;
 mod tx;
 mod users;
 mod world;

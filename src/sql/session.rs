@@ -27,6 +27,7 @@ use super::{
     planner::Names,
     prepared::{Plan, Prepared},
     settings::{self, Asker, Settings},
+    statement::{Desk, Statement},
     world::{Connection, OperatorWorld, TenantWorld, World},
     yielding::Watch,
 };
@@ -135,6 +136,8 @@ impl Session {
     /// # Errors
     /// 53300 at the tenant's connection limit; 22023 for a setting's bad value.
     pub async fn open(engine: Arc<Engine>, login: Login, startup: &[(String, String)]) -> Result<Self> {
+        let settings = Arc::new(Mutex::new(Settings::default()));
+        let desk = Arc::new(Desk::new(settings.clone()));
         let (world, runtime, connection) = match login {
             Login::Tenant(tenant, user) => {
                 tenant.check_open()?;
@@ -147,6 +150,7 @@ impl Session {
                     state,
                     engine: engine.clone(),
                     tx: Mutex::default(),
+                    desk,
                     acting_for: Mutex::default(),
                 };
                 (World::Tenant(Box::new(world)), runtime, Some(connection))
@@ -157,6 +161,7 @@ impl Session {
                     World::Operator(Box::new(OperatorWorld {
                         operator,
                         engine: engine.clone(),
+                        desk,
                     })),
                     runtime,
                     None,
@@ -164,7 +169,6 @@ impl Session {
             }
         };
         let world = Arc::new(world);
-        let settings = Arc::new(Mutex::new(Settings::default()));
         settings.lock().fix("session_authorization", world.user().to_owned());
         let (listed, pid) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicI32::new(0)));
         let catalog: Arc<dyn pg::catalog::Snapshots> = Arc::new(SessionCatalog::new(
@@ -262,6 +266,7 @@ impl Session {
         if let World::Tenant(world) = &*self.world {
             world.state.meter.statement(&world.acting_user());
         }
+        self.world.desk().begin(Statement::new(self.statement_timeout(), None));
         // What now() is for this statement.
         self.state.mark_start_execution();
         self.sync_asker();
@@ -336,7 +341,9 @@ impl Session {
 
     /// Messages for the client since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices)
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.append(&mut self.world.desk().notices.lock());
+        notices
     }
 
     /// Settings to report since the last call.

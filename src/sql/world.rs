@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{
     documents::{self, Chunk, Document},
     engine::Engine,
+    statement::Desk,
     tx::{Change, Tx},
 };
 use crate::{
@@ -45,6 +46,7 @@ pub(super) struct TenantWorld {
     pub(super) engine: Arc<Engine>,
     /// This session's transaction.
     pub(super) tx: Mutex<Tx>,
+    pub(super) desk: Arc<Desk>,
     /// The end user for whom a service acts.
     pub(super) acting_for: Mutex<Option<String>>,
 }
@@ -53,6 +55,7 @@ pub(super) struct TenantWorld {
 pub(super) struct OperatorWorld {
     pub(super) operator: Operator,
     pub(super) engine: Arc<Engine>,
+    pub(super) desk: Arc<Desk>,
 }
 
 impl std::fmt::Debug for TenantWorld {
@@ -108,6 +111,14 @@ impl World {
         match self {
             Self::Tenant(world) => Some(world.user.role),
             Self::Operator(_) => None,
+        }
+    }
+
+    /// What the session and its functions share.
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        match self {
+            Self::Tenant(world) => &world.desk,
+            Self::Operator(world) => &world.desk,
         }
     }
 

@@ -108,9 +108,7 @@ pub(super) fn watched(plan: Arc<dyn ExecutionPlan>, watch: &Arc<dyn Watch>) -> D
                 }
                 None => return Ok(Transformed::no(node)),
             };
-            return Ok(Transformed::yes(
-                join.builder().with_filter(Some(filter)).build_exec()?,
-            ));
+            return Ok(Transformed::yes(join.builder().with_filter(Some(filter)).build_exec()?));
         }
         Ok(Transformed::no(node))
     })
@@ -192,8 +190,7 @@ impl PhysicalExpr for Watched {
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn PhysicalExpr>>) -> DfResult<Arc<dyn PhysicalExpr>> {
-        let [condition] = <[_; 1]>::try_from(children)
-            .map_err(|_| Error::internal("a condition has one child"))?;
+        let [condition] = <[_; 1]>::try_from(children).map_err(|_| Error::internal("a condition has one child"))?;
         Ok(Arc::new(Self {
             condition,
             watch: self.watch.clone(),
