@@ -154,3 +154,19 @@ pub const STATEMENT_NOTICES: usize = 100;
 pub const EMBED_TEXTS: usize = 64;
 pub const EMBED_TOKENS: usize = 32_768;
 pub const EMBED_CALLS: usize = 4;
+/// Longest key of a provider, in bytes.
+pub const PROVIDER_KEY_BYTES: usize = 512;
+/// Longest URL of a provider or a webhook, in bytes.
+pub const URL_BYTES: usize = 2 << 10;
+/// Longest time for which an answer may be given again.
+pub const CACHE_TTL_SECONDS: u64 = 30 * 24 * 60 * 60;
+/// Longest key that makes calls idempotent, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
+/// Messages of a conversation that a model may be told of.
+pub const MEMORY_MESSAGES: i64 = 1_000;
+/// Tokens of a conversation that a model may be told.
+pub const MEMORY_TOKENS: i64 = 1_000_000;
+/// Bytes of a system prompt that the operator sets for a tenant.
+pub const SYSTEM_PROMPT_BYTES: usize = 32 << 10;
+/// Alerts that wait for a session that listens; a slower one misses the oldest.
+pub const ALERTS_AHEAD: usize = 256;

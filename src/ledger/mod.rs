@@ -11,6 +11,7 @@ pub mod model;
 pub mod money;
 pub mod own_model;
 pub mod price;
+pub mod provider;
 pub mod published;
 mod row;
 pub mod tier;

@@ -15,6 +15,7 @@ mod documents;
 mod engine;
 mod functions;
 mod guard;
+mod listen;
 mod metering;
 mod nearest;
 mod pg;
@@ -33,6 +34,7 @@ mod yielding;
 
 pub use engine::Engine;
 pub use guard::Parsed;
+pub use listen::Notification;
 pub(crate) use pg::json;
 pub use prepared::Prepared;
 pub use session::{Answer, Column, Notice, RowStream, RowTag, Session};

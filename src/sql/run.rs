@@ -48,6 +48,8 @@ impl Session {
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
                 Kind::User(statement) => self.run_user(statement).await,
+                Kind::Listen => self.listen(true),
+                Kind::Unlisten => self.listen(false),
                 Kind::Nothing("") => Ok(Answer::Empty),
                 Kind::Nothing(tag) => Ok(Answer::Done { tag: (*tag).to_owned() }),
             },

@@ -23,6 +23,7 @@ use super::{
     engine::Engine,
     functions,
     guard::{self, Kind, Parsed},
+    listen::Listening,
     pg,
     planner::Names,
     prepared::{Plan, Prepared},
@@ -120,6 +121,7 @@ pub struct Session {
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) status: Status,
     pub(super) notices: Vec<Notice>,
+    pub(super) listening: Listening,
     changed: Vec<&'static str>,
     statements: HashMap<String, Arc<Prepared>>,
     pid: Arc<AtomicI32>,
@@ -194,6 +196,7 @@ impl Session {
             settings,
             status: Status::Idle,
             notices: Vec::new(),
+            listening: Listening::default(),
             changed: Vec::new(),
             statements: HashMap::new(),
             pid,
@@ -476,6 +479,7 @@ impl Session {
         let was = std::mem::replace(&mut self.status, Status::Idle);
         let outcome = self.write().await;
         self.settings.lock().end_transaction(outcome.is_ok());
+        self.end_listening(outcome.is_ok());
         self.settings_changed(None);
         if outcome.is_err() && was == Status::Open {
             self.rollback();
@@ -511,6 +515,7 @@ impl Session {
             *world.tx.lock() = Default::default();
         }
         self.settings.lock().end_transaction(false);
+        self.end_listening(false);
         self.settings_changed(None);
     }
 

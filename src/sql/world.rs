@@ -13,12 +13,13 @@ use std::{
 
 use datafusion::execution::runtime_env::RuntimeEnv;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, broadcast};
 use uuid::Uuid;
 
 use super::{
     documents::{self, Chunk, Document},
     engine::Engine,
+    settings::CallSettings,
     statement::Desk,
     tx::{Change, Tx},
 };
@@ -26,6 +27,7 @@ use crate::{
     ai::corpus::{Corpus, Layers},
     error::{Code, Error, Result},
     ledger::meter::Meter,
+    limits,
     tenant::{Operator, Role, Table, Tenant, User},
 };
 
@@ -136,6 +138,12 @@ impl TenantWorld {
         self.acting_for.lock().clone().unwrap_or_else(|| self.user.name.clone())
     }
 
+    /// What the session's settings ask of a model call made now.
+    #[expect(dead_code, reason = "read by the gate, which is built beside this")]
+    pub(super) fn call_settings(&self) -> CallSettings {
+        self.desk.settings.lock().call()
+    }
+
     /// Runs `search` over the tenant's index with this transaction's writes on top.
     pub(super) async fn with_layers<T>(&self, search: impl FnOnce(&Layers<'_>) -> Result<T>) -> Result<T> {
         let index = self.state.index(&self.tenant).await?;
@@ -175,6 +183,8 @@ pub(super) struct TenantState {
     pub(super) meter: Arc<Meter>,
     pub(super) runtime: Arc<RuntimeEnv>,
     pub(super) connections: AtomicUsize,
+    /// Tells the tenant's sessions that listen; the payload of an alert.
+    pub(super) alerts: broadcast::Sender<String>,
     index: OnceCell<Index>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
@@ -198,6 +208,7 @@ impl TenantState {
             meter,
             runtime,
             connections: AtomicUsize::new(0),
+            alerts: broadcast::Sender::new(limits::ALERTS_AHEAD),
             index: OnceCell::new(),
             changes: Arc::default(),
         }

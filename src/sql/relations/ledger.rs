@@ -3,12 +3,13 @@
 use super::{Out, Scan, rows::Cell, t};
 use crate::{
     codec::pgtype::{PgType, Scalar},
-    error::Result,
+    error::{Error, Result},
     ledger::{
         books::{self, Amounts},
         money::{Day, Nano},
     },
     sql::world::World,
+    tenant::AMOUNTS_BY_DAY,
 };
 
 pub(super) const USAGE_COLUMNS: &[(&str, PgType)] = &[
@@ -117,7 +118,8 @@ pub(super) fn read_costs(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Resu
 /// Every tenant's amounts by day, in the order of names and days.
 fn all_costs(world: &World) -> Result<Vec<(String, Day, Amounts)>> {
     let mut all = Vec::new();
-    for (tenant, day, sums) in world.operator()?.operator.amounts()? {
+    for (tenant, day, sums) in world.operator()?.operator.amounts(AMOUNTS_BY_DAY)? {
+        let day = i32::try_from(day).map_err(Error::internal)?;
         all.push((tenant, Day(day), Amounts::from_sums(&sums)?));
     }
     all.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
