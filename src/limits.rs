@@ -141,3 +141,15 @@ pub const IDLE_SESSION: Duration = Duration::from_secs(24 * 60 * 60);
 /// The same inside an open transaction.
 pub const IDLE_TRANSACTION: Duration = Duration::from_secs(60 * 60);
 const _: () = assert!(IDLE_TRANSACTION.as_secs() <= IDLE_SESSION.as_secs());
+
+/// Messages of one conversation.
+pub const CONVERSATION_MESSAGES: u32 = 10_000;
+/// One message in bytes.
+pub const MESSAGE_BYTES: usize = 1 << 20;
+const _: () = assert!(MESSAGE_BYTES < VALUE_BYTES);
+/// Most days a conversation may ask to be kept.
+pub const RETENTION_DAYS: u32 = 36_500;
+/// Tokens of the text that stands for the older part of a conversation.
+pub const SUMMARY_TOKENS: usize = 1_000;
+/// How often what has expired is looked for.
+pub const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);

@@ -11,7 +11,7 @@ pub mod model;
 pub mod money;
 pub mod price;
 pub mod published;
-mod row;
+pub(crate) mod row;
 pub mod tier;
 pub mod usage;
 
