@@ -170,3 +170,14 @@ pub const MEMORY_TOKENS: i64 = 1_000_000;
 pub const SYSTEM_PROMPT_BYTES: usize = 32 << 10;
 /// Alerts that wait for a session that listens; a slower one misses the oldest.
 pub const ALERTS_AHEAD: usize = 256;
+/// Messages of one conversation.
+pub const CONVERSATION_MESSAGES: u32 = 10_000;
+/// One message in bytes.
+pub const MESSAGE_BYTES: usize = 1 << 20;
+const _: () = assert!(MESSAGE_BYTES < VALUE_BYTES);
+/// Most days a conversation may ask to be kept.
+pub const RETENTION_DAYS: u32 = 36_500;
+/// Tokens of the text that stands for the older part of a conversation.
+pub const SUMMARY_TOKENS: usize = 1_000;
+/// How often what has expired is looked for.
+pub const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);

@@ -13,7 +13,7 @@ pub mod own_model;
 pub mod price;
 pub mod provider;
 pub mod published;
-mod row;
+pub(crate) mod row;
 pub mod tier;
 pub mod usage;
 

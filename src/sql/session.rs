@@ -36,7 +36,7 @@ use crate::{
     codec::pgtype::PgType,
     error::{Code, Error, Result},
     limits,
-    tenant::{Login, Role},
+    tenant::{Batch, Login, Role},
 };
 
 /// Rows as they come.
@@ -495,17 +495,23 @@ impl Session {
         if tx.is_empty() {
             return Ok(());
         }
-        let mut batch = world.tenant.batch();
-        super::metering::embedded(world, &mut batch, tx.embedded_tokens())?;
-        let only_deletes = tx.only_deletes();
-        let changes = tx.into_batch(&mut batch)?;
-        // Deletes are accepted on a full disk; with counts beside them they would not be.
-        if !only_deletes {
-            world.state.meter.drain_into(&mut batch)?;
-        }
-        batch.on_durable(world.state.apply_when_durable(changes));
+        let _turn = world.state.turns.hold(tx.conversations()).await;
         self.point_of_no_return();
-        world.tenant.commit(batch).await
+        // Again from the start where another commit changed a conversation first.
+        let rest = |batch: &mut Batch| {
+            super::metering::embedded(world, batch, tx.embedded_tokens())?;
+            let changes = tx.fill(batch)?;
+            // Deletes are accepted on a full disk; with counts beside them they would not be.
+            if !tx.only_deletes() {
+                world.state.meter.drain_into(batch)?;
+            }
+            if tx.has_documents() {
+                batch.on_durable(world.state.apply_when_durable(changes));
+            }
+            Ok(())
+        };
+        let now = super::documents::now_micros();
+        tx.conversations().commit(&world.tenant, now, rest).await
     }
 
     /// Drops the transaction's writes.

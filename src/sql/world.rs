@@ -24,7 +24,10 @@ use super::{
     tx::{Change, Tx},
 };
 use crate::{
-    ai::corpus::{Corpus, Layers},
+    ai::{
+        conversation::{Conversations, Turns},
+        corpus::{Corpus, Layers},
+    },
     error::{Code, Error, Result},
     ledger::meter::Meter,
     limits,
@@ -151,12 +154,20 @@ impl TenantWorld {
         let corpus = index.corpus.read();
         let tx = self.tx.lock();
         let (overlay, hidden) = tx.layer();
-        let overlay = (!tx.is_empty()).then_some(overlay);
+        let overlay = tx.has_documents().then_some(overlay);
         search(&Layers {
             base: &corpus,
             overlay,
             hidden: &hidden,
         })
+    }
+
+    /// The stored conversations of the user who acts, and that user's name. This transaction's own
+    /// changes are to be laid over them.
+    pub(super) fn conversations(&self) -> (Conversations, String) {
+        let user = self.acting_user();
+        let stored = Conversations::of(&self.tenant, &user, documents::now_micros());
+        (stored, user)
     }
 
     /// A document as this transaction sees it.
@@ -185,6 +196,8 @@ pub(super) struct TenantState {
     pub(super) connections: AtomicUsize,
     /// Tells the tenant's sessions that listen; the payload of an alert.
     pub(super) alerts: broadcast::Sender<String>,
+    /// Who changes which conversation.
+    pub(super) turns: Turns,
     index: OnceCell<Index>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
@@ -209,6 +222,7 @@ impl TenantState {
             runtime,
             connections: AtomicUsize::new(0),
             alerts: broadcast::Sender::new(limits::ALERTS_AHEAD),
+            turns: Turns::default(),
             index: OnceCell::new(),
             changes: Arc::default(),
         }

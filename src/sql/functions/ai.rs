@@ -75,11 +75,11 @@ pub(super) const COSTS_COLUMNS: Columns = &[
 type Answer = BoxFuture<'static, Result<RecordBatch>>;
 
 /// One row of one column.
-fn one(field: Field, array: ArrayRef) -> Result<RecordBatch> {
+pub(super) fn one(field: Field, array: ArrayRef) -> Result<RecordBatch> {
     RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![array]).map_err(Error::internal)
 }
 
-fn one_text(scalar: Scalar, text: &str) -> Result<RecordBatch> {
+pub(super) fn one_text(scalar: Scalar, text: &str) -> Result<RecordBatch> {
     one(t(scalar).field("value", true), Arc::new(StringArray::from(vec![text])))
 }
 

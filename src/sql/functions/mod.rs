@@ -4,6 +4,7 @@
 //! functions, which hold nothing of a session, are in [`vector`].
 
 mod ai;
+mod conversations;
 mod operator;
 pub(super) mod scalar;
 pub(super) mod settings;
@@ -20,6 +21,7 @@ use datafusion::{
     logical_expr::ScalarUDF,
 };
 use futures::future::BoxFuture;
+use uuid::Uuid;
 
 use super::{pg, world::World};
 use crate::{
@@ -62,6 +64,7 @@ pub(super) enum Kind {
     Bool,
     Date,
     Jsonb,
+    Uuid,
     /// Text to be embedded, or a vector.
     Query,
 }
@@ -74,6 +77,7 @@ impl Kind {
             Self::Bool => Scalar::Bool,
             Self::Date => Scalar::Date,
             Self::Jsonb => Scalar::Jsonb,
+            Self::Uuid => Scalar::Uuid,
         })
     }
 
@@ -199,6 +203,57 @@ pub(super) const FUNCTIONS: &[Function] = &[
         plane: Plane::Tenant(READERS),
         effect: false,
         call: ai::rag,
+    },
+    Function {
+        name: "ai.create_conversation",
+        parameters: &[
+            parameter("title", Kind::Text, Some("NULL")),
+            parameter("retention_days", Kind::Int, Some("NULL")),
+            parameter("metadata", Kind::Jsonb, Some("'{}'")),
+        ],
+        returns: Returns::Value(t(Scalar::Uuid)),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: conversations::create,
+    },
+    Function {
+        name: "ai.add_message",
+        parameters: &[
+            parameter("conversation_id", Kind::Uuid, None),
+            parameter("role", Kind::Text, None),
+            parameter("content", Kind::Text, None),
+        ],
+        returns: Returns::Value(t(Scalar::Uuid)),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: conversations::add_message,
+    },
+    Function {
+        name: "ai.rate_message",
+        parameters: &[
+            parameter("message_id", Kind::Uuid, None),
+            parameter("rating", Kind::Int, None),
+        ],
+        returns: Returns::Value(t(Scalar::Uuid)),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: conversations::rate_message,
+    },
+    Function {
+        name: "ai.delete_conversation",
+        parameters: &[parameter("id", Kind::Uuid, None)],
+        returns: Returns::Value(t(Scalar::Uuid)),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: conversations::delete,
+    },
+    Function {
+        name: "ai.set_training_consent",
+        parameters: &[parameter("consent", Kind::Bool, None)],
+        returns: Returns::Value(t(Scalar::Bool)),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: conversations::set_training_consent,
     },
     Function {
         name: "bulkhead.tenant_costs",
@@ -417,6 +472,21 @@ impl Args {
             ScalarValue::Boolean(b) => *b,
             _ => None,
         }
+    }
+
+    pub(super) fn bool(&self, i: usize) -> Result<bool> {
+        self.bool_or_null(i).ok_or_else(|| self.missing(i))
+    }
+
+    pub(super) fn uuid(&self, i: usize) -> Result<Uuid> {
+        let text = self.text(i)?;
+        Uuid::parse_str(text).map_err(|_| {
+            let shown: String = text.chars().take(40).collect();
+            Error::new(
+                Code::InvalidText,
+                format!("invalid input syntax for type uuid: \"{shown}\""),
+            )
+        })
     }
 
     /// Days since 1970.
