@@ -181,3 +181,8 @@ pub const RETENTION_DAYS: u32 = 36_500;
 pub const SUMMARY_TOKENS: usize = 1_000;
 /// How often what has expired is looked for.
 pub const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// Longest time of one request to a provider, where none is said.
+pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(60);
+const _: () = assert!(PROVIDER_TIMEOUT.as_secs() <= STATEMENT_TIMEOUT.as_secs());
+/// Former versions of a tenant's system prompt that are kept.
+pub const PROMPT_VERSIONS: usize = 20;

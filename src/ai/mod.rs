@@ -18,6 +18,7 @@ mod corpus_tests;
 pub mod embedder;
 pub mod filter;
 mod fusion;
+pub mod gate;
 mod hash;
 mod postings;
 pub mod prompt;

@@ -6,10 +6,13 @@
 //! every crash point. What is too frequent for a commit of its own waits in a [`meter`].
 
 pub mod books;
+pub mod bucket;
+pub mod budget;
 pub mod meter;
 pub mod model;
 pub mod money;
 pub mod own_model;
+pub mod plan;
 pub mod price;
 pub mod provider;
 pub mod published;

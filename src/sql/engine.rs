@@ -29,13 +29,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{builtin, calls, functions, nearest::NearestRule, pg, world::TenantState, yielding::Yielding};
 use crate::{
-    ai::tokens,
+    ai::{gate::Gate, tokens},
     error::{Code, Error, Result},
     ledger::{
         self,
         meter::{self, Meter},
         model::Models,
         price::Prices,
+        provider::Providers,
+        provider::Providers,
         published::Cached,
         tier::Tiers,
     },
@@ -51,8 +53,12 @@ pub struct Engine {
     meters: Arc<PerTenant<Meter>>,
     pub(super) prices: Arc<Cached<Prices>>,
     pub(super) models: Cached<Models>,
-    pub(super) tiers: Cached<Tiers>,
+    pub(super) tiers: Arc<Cached<Tiers>>,
+    pub(super) gate: Gate,
+    pub(super) providers: Cached<Providers>,
     operators: AtomicUsize,
+    /// Held from the checks of a change to the operator's tables to its commit.
+    pub(super) operator_writes: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -88,8 +94,11 @@ impl Engine {
             meters: Arc::new(PerTenant::new()),
             prices: Arc::default(),
             models: Cached::default(),
-            tiers: Cached::default(),
+            tiers: Arc::default(),
+            gate: Gate::default(),
+            providers: Cached::default(),
             operators: AtomicUsize::new(0),
+            operator_writes: tokio::sync::Mutex::default(),
         }))
     }
 

@@ -14,6 +14,7 @@ mod dml;
 mod documents;
 mod engine;
 mod functions;
+mod gateway;
 mod guard;
 mod listen;
 mod metering;

@@ -64,14 +64,14 @@ impl Session {
             return Ok(Answer::Rows { columns, rows, tag });
         }
         // What it changed must be on disk before its result is shown.
-        if self.status == Status::Open && self.world.operator().is_ok() {
+        if self.status == Status::Open && query.alone {
             return Err(Error::new(
                 Code::ActiveTransaction,
                 "this function cannot run inside a transaction block",
             )
             .with_hint("call it on its own, outside of BEGIN"));
         }
-        if self.world.operator().is_ok() {
+        if query.alone {
             self.point_of_no_return();
         }
         let batches = gather(rows).await?;

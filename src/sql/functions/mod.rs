@@ -1,11 +1,13 @@
-//! Bulkhead's own SQL functions: one constant list, one line each.
+//! Bulkhead's own SQL functions: constant lists, one entry each.
 //!
-//! Registration, argument defaults, `\df` and the tests all iterate [`FUNCTIONS`]. Pure vector
+//! Registration, argument defaults, `\df` and the tests all iterate [`all`] of them. Pure vector
 //! functions, which hold nothing of a session, are in [`vector`].
 
 mod ai;
+mod answers;
 mod conversations;
 mod operator;
+mod owner;
 pub(super) mod scalar;
 pub(super) mod settings;
 pub(super) mod vector;
@@ -15,18 +17,19 @@ use std::sync::Arc;
 use datafusion::{
     arrow::{
         array::{Array, AsArray, RecordBatch},
-        datatypes::{DataType, Field, Float32Type},
+        datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType, Field, Float32Type},
     },
     common::{Result as DfResult, ScalarValue},
     logical_expr::ScalarUDF,
 };
-use futures::future::BoxFuture;
+use futures::{TryStreamExt, future::BoxFuture, stream::BoxStream};
 use uuid::Uuid;
 
 use super::{pg, world::World};
 use crate::{
     codec::pgtype::{PgType, Scalar},
     error::{Code, Error, Result},
+    ledger::money::Nano,
     tenant::Role,
 };
 
@@ -62,9 +65,12 @@ pub(super) enum Kind {
     Text,
     Int,
     Bool,
+    Float,
     Date,
     Jsonb,
     Uuid,
+    /// An amount of USD, never by way of a float.
+    Usd,
     /// Text to be embedded, or a vector.
     Query,
 }
@@ -75,15 +81,19 @@ impl Kind {
             Self::Text | Self::Query => Scalar::Text,
             Self::Int => Scalar::Int4,
             Self::Bool => Scalar::Bool,
+            Self::Float => Scalar::Float8,
             Self::Date => Scalar::Date,
             Self::Jsonb => Scalar::Jsonb,
             Self::Uuid => Scalar::Uuid,
+            Self::Usd => Scalar::Numeric,
         })
     }
 
-    /// The Arrow type a value is cast to before the call; a query keeps being text or a vector.
+    /// The Arrow type a value is cast to before the call; a query keeps being text or a vector, and an
+    /// amount what it is.
     fn arrow(self, given: &DataType) -> DataType {
         match self {
+            Self::Usd => given.clone(),
             Self::Query
                 if matches!(
                     given,
@@ -108,6 +118,8 @@ pub(super) enum Returns {
     Table(Columns),
     /// In SELECT the first column's value; in FROM one row.
     Both(Columns),
+    /// Rows as they come, in FROM only.
+    Stream(Columns, fn(Arc<World>, Args) -> BoxStream<'static, Result<RecordBatch>>),
     /// The columns of the table named by the first argument, and `distance`.
     Searched,
 }
@@ -133,7 +145,12 @@ const fn t(scalar: Scalar) -> PgType {
 }
 
 /// Every function there is.
-pub(super) const FUNCTIONS: &[Function] = &[
+pub(super) fn all() -> impl Iterator<Item = &'static Function> {
+    FUNCTIONS.iter().chain(owner::FUNCTIONS).chain(operator::FUNCTIONS)
+}
+
+/// Those that read and write what a tenant holds.
+const FUNCTIONS: &[Function] = &[
     Function {
         name: "ai.ingest",
         parameters: &[
@@ -191,18 +208,50 @@ pub(super) const FUNCTIONS: &[Function] = &[
         call: ai::count_tokens,
     },
     Function {
-        name: "ai.rag",
-        parameters: &[
-            parameter("question", Kind::Text, None),
-            parameter("k", Kind::Int, Some("5")),
-            parameter("filter", Kind::Jsonb, Some("NULL")),
-            parameter("model", Kind::Text, Some("NULL")),
-            parameter("max_tokens", Kind::Int, Some("NULL")),
-        ],
-        returns: Returns::Both(ai::RAG_COLUMNS),
+        name: "ai.complete",
+        parameters: COMPLETION,
+        returns: Returns::Value(t(Scalar::Text)),
         plane: Plane::Tenant(READERS),
         effect: false,
-        call: ai::rag,
+        call: answers::complete,
+    },
+    Function {
+        name: "ai.stream",
+        parameters: COMPLETION,
+        returns: Returns::Stream(answers::STREAM_COLUMNS, answers::complete_stream),
+        plane: Plane::Tenant(READERS),
+        effect: false,
+        call: streamed,
+    },
+    Function {
+        name: "ai.rag_stream",
+        parameters: QUESTION,
+        returns: Returns::Stream(answers::RAG_STREAM_COLUMNS, answers::rag_stream),
+        plane: Plane::Tenant(READERS),
+        effect: false,
+        call: streamed,
+    },
+    Function {
+        name: "ai.chat",
+        parameters: &[
+            parameter("conversation_id", Kind::Uuid, None),
+            parameter("message", Kind::Text, None),
+            parameter("rag", Kind::Bool, Some("true")),
+            parameter("k", Kind::Int, Some("5")),
+            parameter("model", Kind::Text, Some("NULL")),
+        ],
+        returns: Returns::Both(answers::CHAT_COLUMNS),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: answers::chat,
+    },
+    Function {
+        name: "ai.rag",
+        parameters: QUESTION,
+        returns: Returns::Both(answers::RAG_COLUMNS),
+        plane: Plane::Tenant(READERS),
+        effect: false,
+        call: answers::rag,
     },
     Function {
         name: "ai.create_conversation",
@@ -274,57 +323,25 @@ pub(super) const FUNCTIONS: &[Function] = &[
         effect: false,
         call: ai::current_tenant,
     },
-    Function {
-        name: "bulkhead.create_tenant",
-        parameters: &[
-            parameter("name", Kind::Text, None),
-            parameter("tier", Kind::Text, Some("'free'")),
-            parameter("region", Kind::Text, Some("NULL")),
-            parameter("owner", Kind::Text, Some("'owner'")),
-            parameter("password", Kind::Text, None),
-        ],
-        returns: Returns::Value(t(Scalar::Text)),
-        plane: Plane::Operator,
-        effect: true,
-        call: operator::create_tenant,
-    },
-    Function {
-        name: "bulkhead.alter_tenant",
-        parameters: &[
-            parameter("name", Kind::Text, None),
-            parameter("tier", Kind::Text, Some("NULL")),
-            parameter("state", Kind::Text, Some("NULL")),
-            parameter("ai_enabled", Kind::Bool, Some("NULL")),
-        ],
-        returns: Returns::Value(t(Scalar::Text)),
-        plane: Plane::Operator,
-        effect: true,
-        call: operator::alter_tenant,
-    },
-    Function {
-        name: "bulkhead.drop_tenant",
-        parameters: &[parameter("name", Kind::Text, None)],
-        returns: Returns::Value(t(Scalar::Jsonb)),
-        plane: Plane::Operator,
-        effect: true,
-        call: operator::drop_tenant,
-    },
 ];
+
+/// Tenants' functions that commit by themselves, and thus stand in no transaction block.
+pub(super) const ALONE: &[&str] = &["bulkhead.set_provider_key"];
 
 /// The function of a name, as far as it exists on this session's plane.
 pub(super) fn find(world: &World, name: &str) -> Option<&'static Function> {
-    FUNCTIONS.iter().find(|f| f.name == name && f.exists_for(world))
+    all().find(|f| f.name == name && f.exists_for(world))
 }
 
 /// Every function of this session's plane.
 pub(super) fn visible(world: &World) -> impl Iterator<Item = &'static Function> {
-    FUNCTIONS.iter().filter(move |f| f.exists_for(world))
+    all().filter(move |f| f.exists_for(world))
 }
 
 /// The scalar forms, bound to a session.
 pub(super) fn bind(world: &Arc<World>) -> Vec<Arc<ScalarUDF>> {
     visible(world)
-        .filter(|f| !matches!(f.returns, Returns::Table(_) | Returns::Searched))
+        .filter(|f| !matches!(f.returns, Returns::Table(_) | Returns::Stream(..) | Returns::Searched))
         .map(|f| scalar::udf(f, world))
         .collect()
 }
@@ -358,7 +375,7 @@ impl Function {
     /// The columns of its table form; `constants` are the arguments known at plan time.
     pub(super) fn table_schema(&self, world: &World, constants: &[Option<ScalarValue>]) -> Result<Vec<Field>> {
         match self.returns {
-            Returns::Table(columns) | Returns::Both(columns) => Ok(fields(columns)),
+            Returns::Table(columns) | Returns::Both(columns) | Returns::Stream(columns, _) => Ok(fields(columns)),
             Returns::Searched => ai::searched_columns(world, constants.first().and_then(Option::as_ref)),
             Returns::Value(pg_type) => Ok(vec![pg_type.field("value", true)]),
         }
@@ -368,7 +385,7 @@ impl Function {
     pub(super) fn value_type(&self) -> PgType {
         match self.returns {
             Returns::Value(pg_type) => pg_type,
-            Returns::Both(columns) | Returns::Table(columns) => columns[0].1,
+            Returns::Both(columns) | Returns::Table(columns) | Returns::Stream(columns, _) => columns[0].1,
             Returns::Searched => PgType::TEXT,
         }
     }
@@ -386,7 +403,7 @@ impl Function {
     pub(super) fn result(&self) -> String {
         match self.returns {
             Returns::Value(pg_type) => type_name(pg_type),
-            Returns::Table(columns) | Returns::Both(columns) => {
+            Returns::Table(columns) | Returns::Both(columns) | Returns::Stream(columns, _) => {
                 let columns: Vec<_> = columns.iter().map(|(n, t)| format!("{n} {}", type_name(*t))).collect();
                 format!("TABLE({})", columns.join(", "))
             }
@@ -467,6 +484,29 @@ impl Args {
         self.int_or_null(i).ok_or_else(|| self.missing(i))
     }
 
+    /// An amount of USD, exactly as it was written.
+    pub(super) fn usd_or_null(&self, i: usize) -> Result<Option<Nano>> {
+        let whole = |n: i128| Nano::from_text(&n.to_string()).map(Some);
+        match self.value(i) {
+            value if value.is_null() => Ok(None),
+            ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => {
+                Nano::from_text(text).map(Some)
+            }
+            ScalarValue::Int16(Some(n)) => whole((*n).into()),
+            ScalarValue::Int32(Some(n)) => whole((*n).into()),
+            ScalarValue::Int64(Some(n)) => whole((*n).into()),
+            ScalarValue::Decimal128(Some(unscaled), _, scale) => {
+                let decimal = Decimal128Type::format_decimal(*unscaled, DECIMAL128_MAX_PRECISION, *scale);
+                Nano::from_text(&decimal).map(Some)
+            }
+            _ => {
+                let name = self.function.parameters.get(i).map_or("argument", |p| p.name);
+                let text = format!("{}: {name} must be numeric", self.function.name);
+                Err(Error::new(Code::DatatypeMismatch, text).with_hint("write it out, such as 12.50, or cast to numeric"))
+            }
+        }
+    }
+
     pub(super) fn bool_or_null(&self, i: usize) -> Option<bool> {
         match self.value(i) {
             ScalarValue::Boolean(b) => *b,
@@ -489,6 +529,13 @@ impl Args {
         })
     }
 
+    pub(super) fn float_or_null(&self, i: usize) -> Option<f64> {
+        match self.value(i) {
+            ScalarValue::Float64(x) => *x,
+            _ => None,
+        }
+    }
+
     /// Days since 1970.
     pub(super) fn date(&self, i: usize) -> Result<i32> {
         match self.value(i) {
@@ -506,6 +553,26 @@ impl Args {
                 Some(values.iter().map(|v| v.unwrap_or(f32::NAN)).collect())
             }
             _ => None,
+        }
+    }
+}
+
+/// All rows of a stream at once.
+fn streamed(world: Arc<World>, args: Args) -> BoxFuture<'static, Result<RecordBatch>> {
+    Box::pin(async move {
+        let function = args.function;
+        let batches: Vec<RecordBatch> = function.rows(world.clone(), args).try_collect().await?;
+        let schema = Arc::new(Schema::new(function.table_schema(&world, &[])?));
+        concat_batches(&schema, &batches).map_err(Error::internal)
+    })
+}
+
+impl Function {
+    /// The rows of one call in FROM, as they come.
+    pub(super) fn rows(&self, world: Arc<World>, args: Args) -> BoxStream<'static, Result<RecordBatch>> {
+        match self.returns {
+            Returns::Stream(_, call) => call(world, args),
+            _ => Box::pin(futures::stream::once((self.call)(world, args))),
         }
     }
 }
