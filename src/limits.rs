@@ -112,6 +112,41 @@ const _: () = assert!(BUILTIN_DIMENSIONS <= VECTOR_DIMENSIONS);
 /// How long counts of statements may stay in memory before they are written.
 pub const METER_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often one call of a model is sent to its provider, the first time included.
+pub const PROVIDER_ATTEMPTS: u8 = 3;
+/// Wait before the second attempt; it doubles with every further one.
+pub const PROVIDER_BACKOFF: Duration = Duration::from_millis(250);
+/// From opening a socket to a provider to the end of the TLS handshake.
+pub const PROVIDER_CONNECT: Duration = Duration::from_secs(10);
+/// How long a connection to a provider is kept for the next call.
+pub const PROVIDER_IDLE: Duration = Duration::from_secs(30);
+/// Longest time one attempt may take (`timeout_ms` of `bulkhead.providers`).
+pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(3_600);
+const _: () = assert!(PROVIDER_CONNECT.as_secs() < PROVIDER_TIMEOUT.as_secs());
+/// Bytes of a provider's reply beside what the answer itself may take.
+pub const PROVIDER_REPLY_BASE_BYTES: usize = 256 << 10;
+/// Bytes of a reply per token that was asked for; a streamed token travels in an event of its own.
+pub const PROVIDER_TOKEN_BYTES: usize = 1 << 10;
+/// Largest reply of a provider, whatever was asked.
+pub const PROVIDER_REPLY_BYTES: usize = 64 << 20;
+/// Largest event of a streamed reply.
+pub const PROVIDER_EVENT_BYTES: usize = 1 << 20;
+const _: () = assert!(PROVIDER_REPLY_BASE_BYTES < PROVIDER_EVENT_BYTES && PROVIDER_EVENT_BYTES < PROVIDER_REPLY_BYTES);
+/// How much of a provider's complaint is read, in bytes.
+pub const PROVIDER_COMPLAINT_BYTES: usize = 64 << 10;
+/// How much of it is shown, in characters.
+pub const PROVIDER_MESSAGE_CHARS: usize = 500;
+/// Providers and keys whose connections are kept.
+pub const PROVIDER_CLIENTS: usize = 256;
+/// Length of a provider's key in bytes.
+pub const PROVIDER_KEY_BYTES: usize = 1024;
+/// Length of an address in bytes.
+pub const URL_BYTES: usize = 2048;
+/// Length of an id that a provider gives to a file, job or model, in bytes.
+pub const PROVIDER_ID_BYTES: usize = 256;
+/// More tokens than any one call can have; a provider that reports more is not believed.
+pub const CALL_TOKENS: i64 = 1_000_000_000;
+
 /// SCRAM iterations (RFC 7677 asks for at least 4096).
 pub const SCRAM_ITERATIONS: u32 = 4096;
 /// Length of a user or tenant name in bytes.

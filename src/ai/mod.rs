@@ -8,6 +8,11 @@
 //!
 //! What is remembered of the answers is stored through a [`Tenant`](crate::tenant::Tenant):
 //! conversations by [`conversation`].
+//! All but [`provider`] is pure computation on one tenant's data, handed in by the caller: no
+//! tenant, no disk, no network, no clock. A text is cut by [`chunking`], reduced to [`terms::Terms`] for
+//! keyword search and to a vector by [`embedder`], and both are kept in a [`corpus::Corpus`].
+//! [`corpus::Layers::search`] ranks chunks, [`prompt::pack`] fits the best into a token budget,
+//! and [`answerer`] answers from them by quoting. Models elsewhere are called through [`provider`].
 
 pub mod answerer;
 pub mod chunking;
@@ -22,6 +27,7 @@ pub mod gate;
 mod hash;
 mod postings;
 pub mod prompt;
+pub mod provider;
 mod sentences;
 mod stemmer;
 pub mod terms;

@@ -23,7 +23,7 @@ use self::models::Target;
 use super::{
     answerer::Citation,
     prompt::Packed,
-    provider::{self, Billed, ChatRequest, Failure, Message, Piece, Upstreams},
+    provider::{self, Billed, ChatRequest, Event, Failure, Kind, Message, Upstreams},
     tokens::{count_tokens, cut_to_tokens},
 };
 use crate::{
@@ -37,7 +37,6 @@ use crate::{
         tier::Tier,
         usage::{Operation, Status, UsageLine, now_micros},
     },
-    limits,
     tenant::{Batch, Tenant},
 };
 
@@ -347,27 +346,29 @@ impl Gate {
             model: call.target.model.model.clone(),
             messages,
             max_tokens: i32::try_from(size.max_tokens).unwrap_or(i32::MAX),
-            temperature_milli: call.temperature_milli.unwrap_or(caller.tier.temperature_milli),
+            temperature_milli: Some(call.temperature_milli.unwrap_or(caller.tier.temperature_milli)),
             stream: call.pieces.is_some(),
         };
         let mut stream = self
             .upstreams
-            .chat(&upstream.row, upstream.own_key.as_ref(), request, caller.deadline)
+            .chat(&upstream.row, upstream.own_key.as_ref(), &request, caller.deadline)
             .await?;
         let mut finish = None;
         while let Some(piece) = stream.next().await {
             match piece? {
-                Piece::Text(text) => {
+                Event::Delta(text) => {
                     sent.push_str(&text);
                     if let Some(pieces) = &call.pieces {
                         let _ = pieces.send(text).await;
                     }
                 }
-                Piece::Finish(end) => finish = Some(end),
+                Event::Finish(end) => finish = Some(end),
             }
         }
-        let finish = finish.ok_or_else(Failure::cut)?;
-        if let Some(model) = finish.other_model(&call.target.model.model) {
+        let finish = finish.ok_or_else(|| Failure::new(Kind::Cut))?;
+        // A dated name is the same model: gpt-4o-mini answers as gpt-4o-mini-2024-07-18.
+        let other = finish.model.as_ref().filter(|model| !model.starts_with(&*call.target.model.model));
+        if let Some(model) = other {
             (caller.notice)(format!("the provider answered with model \"{model}\""));
         }
         // A provider that does not keep to what was asked is not believed about the rest either.
@@ -381,7 +382,7 @@ impl Gate {
                 cached: told.cached,
                 completion: told.completion,
                 reasoning: told.reasoning,
-                estimated: finish.doubtful,
+                estimated: other.is_some(),
             },
             None => Usage {
                 prompt: size.prompt_tokens,
