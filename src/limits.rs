@@ -120,8 +120,6 @@ pub const PROVIDER_BACKOFF: Duration = Duration::from_millis(250);
 pub const PROVIDER_CONNECT: Duration = Duration::from_secs(10);
 /// How long a connection to a provider is kept for the next call.
 pub const PROVIDER_IDLE: Duration = Duration::from_secs(30);
-/// Longest time one attempt may take (`timeout_ms` of `bulkhead.providers`).
-pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(3_600);
 const _: () = assert!(PROVIDER_CONNECT.as_secs() < PROVIDER_TIMEOUT.as_secs());
 /// Bytes of a provider's reply beside what the answer itself may take.
 pub const PROVIDER_REPLY_BASE_BYTES: usize = 256 << 10;
@@ -138,10 +136,6 @@ pub const PROVIDER_COMPLAINT_BYTES: usize = 64 << 10;
 pub const PROVIDER_MESSAGE_CHARS: usize = 500;
 /// Providers and keys whose connections are kept.
 pub const PROVIDER_CLIENTS: usize = 256;
-/// Length of a provider's key in bytes.
-pub const PROVIDER_KEY_BYTES: usize = 1024;
-/// Length of an address in bytes.
-pub const URL_BYTES: usize = 2048;
 /// Length of an id that a provider gives to a file, job or model, in bytes.
 pub const PROVIDER_ID_BYTES: usize = 256;
 /// More tokens than any one call can have; a provider that reports more is not believed.

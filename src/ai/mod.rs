@@ -1,18 +1,11 @@
 //! Documents become chunks, terms and embeddings; questions become ranked passages and answers.
 //!
-//! Retrieval is pure computation on one tenant's data, handed in by the caller: no tenant, no
-//! disk, no network, no clock. A text is cut by [`chunking`], reduced to [`terms::Terms`] for
-//! keyword search and to a vector by [`embedder`], and both are kept in a [`corpus::Corpus`].
-//! [`corpus::Layers::search`] ranks chunks, [`prompt::pack`] fits the best into a token budget,
-//! and [`answerer`] answers from them by quoting.
-//!
-//! What is remembered of the answers is stored through a [`Tenant`](crate::tenant::Tenant):
-//! conversations by [`conversation`].
-//! All but [`provider`] is pure computation on one tenant's data, handed in by the caller: no
-//! tenant, no disk, no network, no clock. A text is cut by [`chunking`], reduced to [`terms::Terms`] for
-//! keyword search and to a vector by [`embedder`], and both are kept in a [`corpus::Corpus`].
-//! [`corpus::Layers::search`] ranks chunks, [`prompt::pack`] fits the best into a token budget,
-//! and [`answerer`] answers from them by quoting. Models elsewhere are called through [`provider`].
+//! Computation is pure and works on one tenant's data, handed in by the caller: a text is cut by
+//! [`chunking`], reduced to [`terms::Terms`] for keyword search and to a vector by [`embedder`], and both are
+//! kept in a [`corpus::Corpus`]. [`corpus::Layers::search`] ranks chunks, [`prompt::pack`] fits the best into a
+//! token budget, and [`answerer`] answers from them by quoting. Models elsewhere are called by [`gate`], which
+//! reserves, retries and settles, through [`provider`]. What is remembered of the answers is stored through a
+//! [`Tenant`](crate::tenant::Tenant): conversations by [`conversation`].
 
 pub mod answerer;
 pub mod chunking;

@@ -37,7 +37,6 @@ use crate::{
         model::Models,
         price::Prices,
         provider::Providers,
-        provider::Providers,
         published::Cached,
         tier::Tiers,
     },

@@ -179,6 +179,6 @@ impl Gateway {
     pub(super) async fn ask(&self, world: &TenantWorld, call: Call) -> Result<Answer> {
         let gate = &world.engine.gate;
         let size = gate.size(&self.caller, &call)?;
-        gate.complete(&self.caller, call, &size, |_, _| Ok(())).await
+        gate.complete(&self.caller, &call, &size, |_, _| Ok(())).await
     }
 }

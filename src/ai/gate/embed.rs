@@ -117,9 +117,8 @@ impl Gate {
                 estimated,
                 latency: started.elapsed(),
             };
-            let line = reservation.line(&end)?;
+            let line = reservation.settle(end, caller.tenant.batch()).await?;
             set_aside.settle(line.cost);
-            reservation.settle(line, caller.tenant.batch()).await?;
             match embedded {
                 Ok(embedded) => return embedded.vectors.into_iter().map(Embedding::new).collect(),
                 Err(failure) => {

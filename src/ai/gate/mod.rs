@@ -137,6 +137,17 @@ pub struct Answer {
     pub citations: Vec<Citation>,
     /// The line.
     pub line: UsageLine,
+    /// Whether it was given before and cost nothing now.
+    pub cached: bool,
+}
+
+/// An answer before it is settled.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The text.
+    pub text: String,
+    /// The passages it rests on.
+    pub citations: Vec<Citation>,
 }
 
 /// What all calls of the process share: connections to providers.
@@ -147,8 +158,7 @@ pub struct Gate {
 
 /// How an attempt ended.
 struct Reply {
-    text: String,
-    citations: Vec<Citation>,
+    draft: Draft,
     usage: Usage,
 }
 
@@ -196,7 +206,9 @@ impl Gate {
         }
         if let Some(affordable) = price
             .as_ref()
-            .and_then(|price| caller.account.affordable(&caller.user, price, prompt_bound))
+            .map(|price| caller.account.affordable(&caller.user, price, prompt_bound))
+            .transpose()?
+            .flatten()
         {
             // Where not even one token is left, reserving says which budget is used up.
             most = most.min(affordable.max(1));
@@ -237,9 +249,9 @@ impl Gate {
     pub async fn complete(
         &self,
         caller: &Caller,
-        call: Call,
+        call: &Call,
         size: &Size,
-        mut rows: impl FnMut(&mut Batch, &Answer) -> Result<()>,
+        mut rows: impl FnMut(&mut Batch, &Draft) -> Result<()>,
     ) -> Result<Answer> {
         let (request, worst) = (Uuid::now_v7(), size.worst()?);
         let mut attempt = 1;
@@ -278,15 +290,18 @@ impl Gate {
                 latency: started.elapsed(),
             };
             let mut sent = String::new();
-            match self.attempt(caller, &call, size, &mut sent).await {
-                Ok(Reply { text, citations, usage }) => {
-                    let line = reservation.line(&end(Status::Ok, usage))?;
-                    let answer = Answer { text, citations, line };
+            match self.attempt(caller, call, size, &mut sent).await {
+                Ok(Reply { draft, usage }) => {
                     let mut batch = caller.tenant.batch();
-                    rows(&mut batch, &answer)?;
-                    set_aside.settle(answer.line.cost);
-                    reservation.settle(answer.line.clone(), batch).await?;
-                    return Ok(answer);
+                    rows(&mut batch, &draft)?;
+                    let line = reservation.settle(end(Status::Ok, usage), batch).await?;
+                    set_aside.settle(line.cost);
+                    return Ok(Answer {
+                        text: draft.text,
+                        citations: draft.citations,
+                        line,
+                        cached: false,
+                    });
                 }
                 Err(failure) => {
                     let usage = match failure.billed {
@@ -298,9 +313,8 @@ impl Gate {
                             ..Usage::default()
                         },
                     };
-                    let line = reservation.line(&end(Status::Error, usage))?;
+                    let line = reservation.settle(end(Status::Error, usage), caller.tenant.batch()).await?;
                     set_aside.settle(line.cost);
-                    reservation.settle(line, caller.tenant.batch()).await?;
                     let remaining = caller.deadline.saturating_duration_since(Instant::now());
                     // What the client has read cannot be taken back by another try.
                     let heard = call.pieces.is_some() && !sent.is_empty();
@@ -330,11 +344,11 @@ impl Gate {
                 completion: answered.completion_tokens as i64,
                 ..Usage::default()
             };
-            return Ok(Reply {
+            let draft = Draft {
                 text: answered.text,
                 citations: answered.citations,
-                usage,
-            });
+            };
+            return Ok(Reply { draft, usage });
         };
         let mut messages = Vec::with_capacity(call.earlier.len() + 2);
         if !call.system.is_empty() {
@@ -396,7 +410,10 @@ impl Gate {
             .as_ref()
             .map(|packed| citations::cited(&text, &call.question, packed))
             .unwrap_or_default();
-        Ok(Reply { text, citations, usage })
+        Ok(Reply {
+            draft: Draft { text, citations },
+            usage,
+        })
     }
 }
 

@@ -16,11 +16,10 @@ use super::{
     events::Events,
     exchange::{Reply, Unread, Upstream},
     failure::{Failure, Kind},
-    row::BaseUrl,
-    secret::Secret,
+    address::BaseUrl,
     usage::{Report, ReportedUsage},
 };
-use crate::limits;
+use crate::{ledger::provider::Secret, limits};
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -7,10 +7,9 @@ use tokio::time::Instant;
 use super::{
     exchange::{Reply, Unread, Upstream},
     failure::{Failure, Kind},
-    secret::Secret,
     usage::Report,
 };
-use crate::limits;
+use crate::{ledger::provider::Secret, limits};
 
 /// The vectors of a batch.
 #[derive(Clone, Debug, PartialEq)]

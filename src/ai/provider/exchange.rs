@@ -26,10 +26,9 @@ use zeroize::Zeroizing;
 
 use super::{
     failure::{Failure, Kind},
-    row::BaseUrl,
-    secret::Secret,
+    address::BaseUrl,
 };
-use crate::limits;
+use crate::{ledger::provider::Secret, limits};
 
 /// The library's client for one call.
 pub(super) type Api = Client<Arc<dyn Config>>;
@@ -297,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_key_in_a_header_is_marked_sensitive() {
-        let value = bearer(&Secret::parse("sk-abc").unwrap()).unwrap();
+        let value = bearer(&Secret::new("sk-abc").unwrap()).unwrap();
         assert_eq!(value.as_bytes(), b"Bearer sk-abc");
         assert!(!format!("{value:?}").contains("abc"));
     }

@@ -4,9 +4,10 @@ use std::{fmt, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::secret::{Secret, scrub};
+use super::scrub::scrub;
 use crate::{
     error::{Code, Error},
+    ledger::provider::Secret,
     limits,
 };
 
@@ -79,7 +80,7 @@ pub struct Failure {
 
 impl Failure {
     /// A failure without a word of the provider's.
-    pub(super) fn new(kind: Kind) -> Self {
+    pub(in crate::ai) fn new(kind: Kind) -> Self {
         let (billed, retryable) = match kind {
             Kind::Auth | Kind::Rejected => (Billed::Nothing, false),
             Kind::Quota { .. } | Kind::Connect => (Billed::Nothing, true),

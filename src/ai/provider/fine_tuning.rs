@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use super::{
     exchange::{Reply, Unread, Upstream},
     failure::{Failure, Kind},
-    secret::{Secret, scrub},
+    scrub::scrub,
 };
-use crate::limits;
+use crate::{ledger::provider::Secret, limits};
 
 /// How far a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     fn job(value: Value) -> Option<FineTuneJob> {
-        job_of(value.as_object()?, Secret::parse("k9zQw7Er5Ty3Ui1").ok().as_ref())
+        job_of(value.as_object()?, Secret::new("k9zQw7Er5Ty3Ui1").ok().as_ref())
     }
 
     #[test]

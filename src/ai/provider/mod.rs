@@ -6,17 +6,21 @@
 //! while they arrive, errors carry the provider's words without its key, and dropping a call closes
 //! its connection.
 
+mod address;
 mod chat;
 mod embeddings;
 mod events;
 mod exchange;
 mod failure;
 mod fine_tuning;
-mod row;
-mod secret;
+mod scrub;
 mod usage;
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -26,12 +30,13 @@ pub use chat::{ChatRequest, ChatStream, Event, Finish, Message, Role};
 pub use embeddings::Embedded;
 pub use failure::{Billed, Failure, Kind, backoff};
 pub use fine_tuning::{FineTuneJob, JobStatus};
-pub use row::{BaseUrl, ProviderRow, Providers};
-pub use secret::Secret;
 pub use usage::ReportedUsage;
 
-use self::{exchange::Upstream, fine_tuning::Call};
-use crate::limits;
+use self::{address::BaseUrl, exchange::Upstream, fine_tuning::Call};
+use crate::{
+    ledger::provider::{ProviderRow, Secret},
+    limits,
+};
 
 /// Connections to providers, for the whole process. Holds nothing of any tenant but connections
 /// that were made with its key, which only that key reaches again.
@@ -85,7 +90,7 @@ impl Upstreams {
         deadline: Instant,
     ) -> Result<ChatStream, Failure> {
         let (upstream, key, deadline) = self.open(row, own_key, deadline)?;
-        chat::chat(&upstream, &row.base_url, key, request, deadline).await
+        chat::chat(&upstream, &address(row)?, key, request, deadline).await
     }
 
     /// Embeds a batch of texts with the model that the provider calls `model`.
@@ -192,8 +197,8 @@ impl Upstreams {
             return Err(Failure::too_late());
         }
         let key = own_key.or(row.api_key.as_ref());
-        let upstream = self.upstream(&row.base_url, key)?;
-        Ok((upstream, key, deadline.min(now + row.timeout()).into()))
+        let upstream = self.upstream(&address(row)?, key)?;
+        Ok((upstream, key, deadline.min(now + timeout(row)).into()))
     }
 
     fn upstream(&self, base_url: &BaseUrl, key: Option<&Secret>) -> Result<Arc<Upstream>, Failure> {
@@ -211,6 +216,16 @@ impl Upstreams {
         let fresh = Arc::new(Upstream::new(base_url)?);
         Ok(self.kept.lock().keep(route, fresh))
     }
+}
+
+/// Checked when the row was written.
+fn address(row: &ProviderRow) -> Result<BaseUrl, Failure> {
+    BaseUrl::parse(&row.base_url).map_err(|_| Failure::new(Kind::Rejected))
+}
+
+/// Longest time of one attempt.
+fn timeout(row: &ProviderRow) -> Duration {
+    Duration::from_millis(u64::try_from(row.timeout_ms).unwrap_or(0)).min(limits::STATEMENT_TIMEOUT)
 }
 
 fn call<'a>(upstream: &'a Upstream, key: Option<&'a Secret>, deadline: tokio::time::Instant) -> Call<'a> {
