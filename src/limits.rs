@@ -215,3 +215,22 @@ pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(60);
 const _: () = assert!(PROVIDER_TIMEOUT.as_secs() <= STATEMENT_TIMEOUT.as_secs());
 /// Former versions of a tenant's system prompt that are kept.
 pub const PROMPT_VERSIONS: usize = 20;
+/// Users of one tenant whose counters and rate limits stay in memory; others are read when they call.
+pub const ACCOUNT_USERS: usize = 10_000;
+/// Orphaned calls settled in one commit when a tenant is opened.
+pub const ORPHANS_A_COMMIT: usize = 500;
+/// When to come again after the limit of concurrent calls: nobody knows when a call ends.
+pub const CONCURRENCY_RETRY: Duration = Duration::from_millis(100);
+/// Longest `bulkhead.limit_wait`.
+pub const LIMIT_WAIT: Duration = Duration::from_secs(60);
+const _: () = assert!(LIMIT_WAIT.as_secs() < STATEMENT_TIMEOUT.as_secs());
+/// Alerts that a subscriber may lag behind before it misses some (they stay in `bulkhead.alerts`).
+pub const ALERT_BACKLOG: usize = 256;
+/// Bytes of a price file.
+pub const PRICE_FILE_BYTES: usize = 32 << 20;
+/// One prompt of `ai.complete` in bytes.
+pub const PROMPT_BYTES: usize = 4 << 20;
+/// Pieces of an answer that wait for a slow reader.
+pub const STREAM_PIECES: usize = 64;
+/// Tokens that instructions, question and format take beside the passages of a prompt.
+pub const RAG_INSTRUCTION_TOKENS: i64 = 200;

@@ -203,9 +203,9 @@ impl PartitionStream for CallStream {
         let rows = futures::stream::once(async move {
             let args = Args::new(function, values?)?;
             let batches = function.rows(world, args).map_err(DataFusionError::from);
-            Ok::<_, DataFusionError>(batches.map(move |batch| {
-                Ok(RecordBatch::try_new(schema.clone(), batch?.columns().to_vec())?)
-            }))
+            Ok::<_, DataFusionError>(
+                batches.map(move |batch| Ok(RecordBatch::try_new(schema.clone(), batch?.columns().to_vec())?)),
+            )
         })
         .try_flatten();
         Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows))

@@ -54,13 +54,14 @@ impl TenantWorld {
         let settings = self.call_settings();
         let statement = self.desk.statement();
         let desk = self.desk.clone();
+        let account = self.account().await?.clone();
         Ok(Gateway {
             caller: Caller {
                 tenant: self.tenant.clone(),
-                account: self.account().await?.clone(),
+                plan: account.plan()?,
+                account,
                 prices: self.state.meter.prices()?,
                 user: self.acting_user(),
-                plan: self.plan()?,
                 tier: self.tier()?,
                 deadline: statement.deadline,
                 wait: settings.limit_wait,
@@ -106,7 +107,12 @@ impl Gateway {
 
     /// What the model is told to be: the tenant's own prompt where its tier has one, else ours.
     fn system(&self) -> String {
-        let own = self.caller.plan.system_prompt.as_ref().filter(|_| self.caller.tier.custom_prompt);
+        let own = self
+            .caller
+            .plan
+            .system_prompt
+            .as_ref()
+            .filter(|_| self.caller.tier.custom_prompt);
         match own {
             Some(own) => own.text.clone(),
             None => format!(
@@ -166,7 +172,10 @@ impl Gateway {
     fn context_tokens(&self, target: &Target, max_tokens: Option<i64>) -> usize {
         let tier = &self.caller.tier;
         let longest = i64::from(tier.max_tokens).min(max_tokens.unwrap_or(i64::MAX));
-        let limit = tier.tokens_per_minute.min(tier.tokens_per_day).min(target.model.context_tokens.into());
+        let limit = tier
+            .tokens_per_minute
+            .min(tier.tokens_per_day)
+            .min(target.model.context_tokens.into());
         // Instructions, question and another tokenizer's share take some of it.
         let room = (limit - longest).max(0) / 5 * 4 - limits::RAG_INSTRUCTION_TOKENS;
         usize::try_from(room).unwrap_or(0).min(limits::RAG_CONTEXT_TOKENS)

@@ -269,7 +269,8 @@ impl Session {
         if let World::Tenant(world) = &*self.world {
             world.state.meter.statement(&world.acting_user());
         }
-        self.world.desk().begin(Statement::new(self.statement_timeout(), None));
+        let most = self.settings.lock().call().max_statement;
+        self.world.desk().begin(Statement::new(self.statement_timeout(), most));
         // What now() is for this statement.
         self.state.mark_start_execution();
         self.sync_asker();

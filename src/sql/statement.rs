@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::{session::Notice, settings::Settings};
 use crate::{
+    ai::gate::Purse,
     error::{Code, Error, Result},
     ledger::money::Nano,
     limits,
@@ -98,12 +99,10 @@ impl Statement {
             answers.insert((function, args.to_vec()), value.clone());
         }
     }
+}
 
-    /// Sets `cost` aside for a call, before it is made.
-    ///
-    /// # Errors
-    /// 53400 if the statement could then pass its `ai.max_statement_usd`; nothing is set aside.
-    pub(super) fn set_aside(&self, cost: Nano) -> Result<()> {
+impl Purse for Statement {
+    fn set_aside(&self, cost: Nano) -> Result<()> {
         let Some(most) = self.most else { return Ok(()) };
         let before = self.committed.fetch_add(cost.0, Ordering::SeqCst);
         if before.checked_add(cost.0).is_none_or(|sum| sum > most.0) {
@@ -122,8 +121,7 @@ impl Statement {
         Ok(())
     }
 
-    /// Replaces what was set aside for a call by what it cost.
-    pub(super) fn cost(&self, set_aside: Nano, cost: Nano) {
+    fn spent(&self, set_aside: Nano, cost: Nano) {
         if self.most.is_some() {
             self.committed.fetch_sub(set_aside.0 - cost.0, Ordering::SeqCst);
         }
@@ -140,7 +138,7 @@ mod tests {
         statement.set_aside(Nano(60)).unwrap();
         let refused = statement.set_aside(Nano(60)).unwrap_err();
         assert_eq!(refused.code(), Code::LimitReached);
-        statement.cost(Nano(60), Nano(10));
+        statement.spent(Nano(60), Nano(10));
         statement.set_aside(Nano(90)).unwrap();
         assert!(statement.set_aside(Nano(1)).is_err());
         assert!(statement.set_aside(Nano(i64::MAX)).is_err());

@@ -29,7 +29,11 @@ use crate::{
         corpus::{Corpus, Layers},
     },
     error::{Code, Error, Result},
-    ledger::meter::Meter,
+    ledger::{
+        account::{Account, Clock, PlanSource},
+        meter::Meter,
+        tier::Tier,
+    },
     limits,
     tenant::{Operator, Role, Table, Tenant, User},
 };
@@ -142,9 +146,30 @@ impl TenantWorld {
     }
 
     /// What the session's settings ask of a model call made now.
-    #[expect(dead_code, reason = "read by the gate, which is built beside this")]
     pub(super) fn call_settings(&self) -> CallSettings {
         self.desk.settings.lock().call()
+    }
+
+    /// The tenant's budgets and limits; opened at first use, which settles what a crash left.
+    pub(super) async fn account(&self) -> Result<&Arc<Account>> {
+        let open = || {
+            let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan.to_vec());
+            Account::open(
+                self.state.meter.clone(),
+                self.engine.tiers.clone(),
+                plan,
+                Clock::system(),
+            )
+        };
+        self.state.account.get_or_try_init(open).await
+    }
+
+    /// The tenant's tier.
+    pub(super) fn tier(&self) -> Result<Tier> {
+        let tiers = self.engine.tiers.get(&self.tenant)?;
+        tiers.get(&self.tenant.settings().tier).cloned().ok_or_else(|| {
+            Error::new(Code::NotReady, "the tier of this tenant does not exist any more").with_hint("ask the operator")
+        })
     }
 
     /// Runs `search` over the tenant's index with this transaction's writes on top.
@@ -198,6 +223,7 @@ pub(super) struct TenantState {
     pub(super) alerts: broadcast::Sender<String>,
     /// Who changes which conversation.
     pub(super) turns: Turns,
+    account: OnceCell<Arc<Account>>,
     index: OnceCell<Index>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
@@ -223,6 +249,7 @@ impl TenantState {
             connections: AtomicUsize::new(0),
             alerts: broadcast::Sender::new(limits::ALERTS_AHEAD),
             turns: Turns::default(),
+            account: OnceCell::new(),
             index: OnceCell::new(),
             changes: Arc::default(),
         }

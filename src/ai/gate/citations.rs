@@ -49,7 +49,10 @@ pub fn cited(answer: &str, question: &str, packed: &Packed) -> Vec<Citation> {
 /// The sentence of the passage that shares most words with the answer, then with the question.
 fn quote(passage: &Passage, answer: &str, question: &str) -> String {
     let stems = |text: &str| -> HashSet<String> {
-        words(text).filter(|word| !word.is_stop()).map(|word| word.stem()).collect()
+        words(text)
+            .filter(|word| !word.is_stop())
+            .map(|word| word.stem())
+            .collect()
     };
     let (answered, asked) = (stems(answer), stems(question));
     let best = sentences(&passage.content).into_iter().rev().max_by_key(|sentence| {

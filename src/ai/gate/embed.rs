@@ -46,7 +46,10 @@ impl Gate {
         if !rest.is_empty() {
             batches.push(rest);
         }
-        let calls: Vec<_> = batches.into_iter().map(|batch| self.embed_batch(caller, target, batch)).collect();
+        let calls: Vec<_> = batches
+            .into_iter()
+            .map(|batch| self.embed_batch(caller, target, batch))
+            .collect();
         let vectors: Vec<Vec<Embedding>> = stream::iter(calls).buffered(limits::EMBED_CALLS).try_collect().await?;
         let vectors: Vec<Embedding> = vectors.into_iter().flatten().collect();
         if let Some(first) = vectors.first()
@@ -65,7 +68,10 @@ impl Gate {
             return Err(Error::internal("a built-in model was called as a provider's"));
         };
         let model = &target.model;
-        let price = caller.prices.get(&model.provider, &model.model, Day::of_micros(now_micros())).cloned();
+        let price = caller
+            .prices
+            .get(&model.provider, &model.model, Day::of_micros(now_micros()))
+            .cloned();
         if price.is_none() && !caller.plan.allow_unpriced {
             return Err(unpriced(&model.name));
         }
@@ -75,7 +81,11 @@ impl Gate {
         let (request, mut attempt) = (Uuid::now_v7(), 1);
         loop {
             caller.purse.set_aside(worst)?;
-            let set_aside = SetAside { caller, worst, cost: worst };
+            let set_aside = SetAside {
+                caller,
+                worst,
+                cost: worst,
+            };
             let ask = Ask {
                 request,
                 attempt,
@@ -101,11 +111,20 @@ impl Gate {
             let inputs: Vec<&str> = texts.iter().map(String::as_str).collect();
             let embedded = self
                 .upstreams
-                .embed(&upstream.row, upstream.own_key.as_ref(), &model.model, &inputs, caller.deadline)
+                .embed(
+                    &upstream.row,
+                    upstream.own_key.as_ref(),
+                    &model.model,
+                    &inputs,
+                    caller.deadline,
+                )
                 .await;
             let (status, prompt, estimated) = match &embedded {
                 Ok(embedded) => (Status::Ok, embedded.usage.unwrap_or(counted), embedded.usage.is_none()),
-                Err(Failure { billed: Billed::Nothing, .. }) => (Status::Error, 0, false),
+                Err(Failure {
+                    billed: Billed::Nothing,
+                    ..
+                }) => (Status::Error, 0, false),
                 Err(_) => (Status::Error, counted, true),
             };
             let end = End {

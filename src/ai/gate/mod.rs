@@ -30,10 +30,9 @@ use crate::{
     error::{Code, Error, Result},
     ledger::{
         account::{Account, Ask, End},
-        model::BUILTIN,
         money::{Day, Nano},
         plan::TenantPlan,
-        price::{Price, Prices, Tokens},
+        price::{Price, Prices},
         tier::Tier,
         usage::{Operation, Status, UsageLine, now_micros},
     },
@@ -180,7 +179,9 @@ impl Gate {
     /// without a price, 53400 where the budget does not even afford a short answer.
     pub fn size(&self, caller: &Caller, call: &Call) -> Result<Size> {
         let model = &call.target.model;
-        let texts = [&call.system, &call.message].into_iter().chain(call.earlier.iter().map(|m| &m.content));
+        let texts = [&call.system, &call.message]
+            .into_iter()
+            .chain(call.earlier.iter().map(|m| &m.content));
         let count: usize = texts.map(|text| count_tokens(text) + MESSAGE_TOKENS).sum();
         let prompt_tokens = i64::try_from(count).unwrap_or(i64::MAX);
         let prompt_bound = match call.target.upstream {
@@ -234,7 +235,9 @@ impl Gate {
 
     fn price(&self, caller: &Caller, call: &Call) -> Result<Option<Price>> {
         let model = &call.target.model;
-        let price = caller.prices.get(&model.provider, &model.model, Day::of_micros(now_micros()));
+        let price = caller
+            .prices
+            .get(&model.provider, &model.model, Day::of_micros(now_micros()));
         match price {
             Some(price) => Ok(Some(price.clone())),
             None if caller.plan.allow_unpriced => Ok(None),
@@ -257,7 +260,11 @@ impl Gate {
         let mut attempt = 1;
         loop {
             caller.purse.set_aside(worst)?;
-            let set_aside = SetAside { caller, worst, cost: worst };
+            let set_aside = SetAside {
+                caller,
+                worst,
+                cost: worst,
+            };
             let reserved = caller.account.reserve(Ask {
                 request,
                 attempt,
@@ -313,7 +320,9 @@ impl Gate {
                             ..Usage::default()
                         },
                     };
-                    let line = reservation.settle(end(Status::Error, usage), caller.tenant.batch()).await?;
+                    let line = reservation
+                        .settle(end(Status::Error, usage), caller.tenant.batch())
+                        .await?;
                     set_aside.settle(line.cost);
                     let remaining = caller.deadline.saturating_duration_since(Instant::now());
                     // What the client has read cannot be taken back by another try.
@@ -381,7 +390,10 @@ impl Gate {
         }
         let finish = finish.ok_or_else(|| Failure::new(Kind::Cut))?;
         // A dated name is the same model: gpt-4o-mini answers as gpt-4o-mini-2024-07-18.
-        let other = finish.model.as_ref().filter(|model| !model.starts_with(&*call.target.model.model));
+        let other = finish
+            .model
+            .as_ref()
+            .filter(|model| !model.starts_with(&*call.target.model.model));
         if let Some(model) = other {
             (caller.notice)(format!("the provider answered with model \"{model}\""));
         }

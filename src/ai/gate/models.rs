@@ -69,7 +69,9 @@ impl Choice<'_> {
     /// # Errors
     /// See [`Choice::chat`].
     pub fn embedding(&self, asked: Option<&str>) -> Result<Target> {
-        let name = asked.or(self.plan.embedding_model.as_deref()).unwrap_or(DEFAULT_EMBEDDING);
+        let name = asked
+            .or(self.plan.embedding_model.as_deref())
+            .unwrap_or(DEFAULT_EMBEDDING);
         self.named(name, Kind::Embedding).map(|(target, _)| target)
     }
 

@@ -13,10 +13,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
+    address::BaseUrl,
     events::Events,
     exchange::{Reply, Unread, Upstream},
     failure::{Failure, Kind},
-    address::BaseUrl,
     usage::{Report, ReportedUsage},
 };
 use crate::{ledger::provider::Secret, limits};

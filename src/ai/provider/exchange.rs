@@ -25,8 +25,8 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use super::{
-    failure::{Failure, Kind},
     address::BaseUrl,
+    failure::{Failure, Kind},
 };
 use crate::{ledger::provider::Secret, limits};
 

@@ -15,21 +15,15 @@ use uuid::Uuid;
 use super::{Args, Columns, fields, t};
 use crate::{
     ai::{
-        answerer,
         corpus::{Mode, SearchQuery},
         embedder,
         filter::Filter,
-        prompt::{self, Passage},
+        prompt::Passage,
         tokens,
     },
     codec::pgtype::Scalar,
     error::{Code, Error, Result},
-    ledger::{
-        books,
-        model::{BUILTIN, Kind},
-        money::Day,
-        usage::Operation,
-    },
+    ledger::{books, money::Day, usage::Operation},
     limits,
     sql::{
         documents::{Chunk, Document, now_micros},
@@ -136,7 +130,13 @@ impl From<Found> for Passage {
 }
 
 /// Searches this transaction's view of the tenant and fetches the rows of the results.
-pub(super) async fn find(world: &TenantWorld, text: &str, k: usize, mode: Mode, filter: Option<&Filter>) -> Result<Vec<Found>> {
+pub(super) async fn find(
+    world: &TenantWorld,
+    text: &str,
+    k: usize,
+    mode: Mode,
+    filter: Option<&Filter>,
+) -> Result<Vec<Found>> {
     check_query(text)?;
     let embedding = match mode {
         Mode::Keyword => None,
@@ -274,26 +274,29 @@ pub(super) fn vector_search(world: Arc<World>, args: Args) -> Answer {
 pub(super) fn embed(world: Arc<World>, args: Args) -> Answer {
     Box::pin(async move {
         let world = world.tenant()?;
-        check_ai(world)?;
         let started = Instant::now();
         let text = args.text(0)?;
         check_query(text)?;
-        let model = model(
-            world,
-            args.text_or_null(1),
-            Kind::Embedding,
-            crate::ledger::model::DEFAULT_EMBEDDING,
-        )?;
-        let embedding = embedder::embed(text)?;
-        let prompt_tokens = tokens::count_tokens(text) as i64;
-        let call = Call {
-            operation: Operation::Embed,
-            model: &model,
-            prompt_tokens,
-            completion_tokens: 0,
-            started,
-        };
-        metering::settle(world, &metering::line(world, &call)?).await?;
+        let gateway = world.gateway().await?;
+        let target = gateway.embedding_model(args.text_or_null(1))?;
+        let mut embeddings = world
+            .engine
+            .gate
+            .embed(&gateway.caller, &target, &[text.to_owned()])
+            .await?;
+        let embedding = embeddings
+            .pop()
+            .ok_or_else(|| Error::internal("a text has no vector"))?;
+        if target.upstream.is_none() {
+            let call = Call {
+                operation: Operation::Embed,
+                model: &target.model.model,
+                prompt_tokens: tokens::count_tokens(text) as i64,
+                completion_tokens: 0,
+                started,
+            };
+            metering::settle(world, &metering::line(world, &call)?).await?;
+        }
         rows::batch(vec![t(Scalar::Vector).field("value", true)], &[embedding], |e, _| {
             Cell::Vector(e.as_slice())
         })

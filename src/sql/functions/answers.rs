@@ -87,7 +87,10 @@ fn check_prompt(text: &str) -> Result<()> {
     match text.len() {
         n if n > limits::PROMPT_BYTES => Err(Error::new(
             Code::TooLarge,
-            format!("a prompt of {n} bytes is too large: at most {} bytes are allowed", limits::PROMPT_BYTES),
+            format!(
+                "a prompt of {n} bytes is too large: at most {} bytes are allowed",
+                limits::PROMPT_BYTES
+            ),
         )),
         _ => Ok(()),
     }
@@ -154,21 +157,26 @@ fn citations(answered: &Answered) -> Result<String> {
 
 fn row(columns: Columns, answered: &Answered, message: Option<Uuid>) -> Result<RecordBatch> {
     let row = (
+        answered,
         citations(answered)?,
         answered.line.id.to_string(),
         message.map(|id| id.to_string()),
     );
-    rows::batch(fields(columns), &[row], |(citations, usage_id, message), column| match column {
-        0 => Cell::Text(&answered.text),
-        1 => Cell::Text(citations),
-        2 => Cell::Text(&answered.line.model),
-        3 => Cell::Int(answered.line.prompt_tokens),
-        4 => Cell::Int(answered.line.completion_tokens),
-        5 => Cell::Nano(answered.line.cost.0),
-        6 => Cell::Bool(answered.cached),
-        7 => Cell::Text(usage_id),
-        _ => message.as_deref().map_or(Cell::Null, Cell::Text),
-    })
+    rows::batch(
+        fields(columns),
+        &[row],
+        |(answered, citations, usage_id, message), column| match column {
+            0 => Cell::Text(&answered.text),
+            1 => Cell::Text(citations),
+            2 => Cell::Text(&answered.line.model),
+            3 => Cell::Int(answered.line.prompt_tokens),
+            4 => Cell::Int(answered.line.completion_tokens),
+            5 => Cell::Nano(answered.line.cost.0),
+            6 => Cell::Bool(answered.cached),
+            7 => Cell::Text(usage_id),
+            _ => message.as_deref().map_or(Cell::Null, Cell::Text),
+        },
+    )
 }
 
 pub(super) fn chat(world: Arc<World>, args: Args) -> Answer {
@@ -192,14 +200,24 @@ pub(super) fn chat(world: Arc<World>, args: Args) -> Answer {
         let target = gateway.chat_model(wishes.model.as_deref())?;
         let settings = world.call_settings();
         let memory = window::Memory {
-            tokens: settings.memory_tokens.min(usize::try_from(target.model.context_tokens / 2).unwrap_or(0)),
+            tokens: settings
+                .memory_tokens
+                .min(usize::try_from(target.model.context_tokens / 2).unwrap_or(0)),
             last: (settings.memory == Memory::LastN).then_some(settings.memory_messages),
             summary: settings.memory == Memory::Summary,
         };
         let encoding = Encoding::of_model(&target.model.model);
         let mut summary = conversation.summary.clone();
         if let Some(covered) = window::to_summarise(&messages, summary.as_ref(), memory, encoding) {
-            let text = summarise(world, &gateway, &messages, summary.as_ref().map(|s| &*s.text), covered.clone(), id).await?;
+            let text = summarise(
+                world,
+                &gateway,
+                &messages,
+                summary.as_ref().map(|s| &*s.text),
+                covered.clone(),
+                id,
+            )
+            .await?;
             let made = window::summary(*covered.end(), &text);
             let mut tx = world.tx.lock();
             tx.conversations_mut().summarise(&stored, &user, id, made.clone())?;
@@ -290,15 +308,22 @@ fn stream(
     });
     let last = async move { answer.await.ok().and_then(|answered| last(answered).transpose()) };
     stream::select(texts, stream::once(work).filter_map(futures::future::ready))
-        .chain(stream::once(last).filter_map(|row| async move { row.map(|row| row.map(|row| (String::new(), Some(row)))) }))
+        .chain(
+            stream::once(last)
+                .filter_map(|row| async move { row.map(|row| row.map(|row| (String::new(), Some(row)))) }),
+        )
         .map(move |row| {
             let (text, citations): (String, Option<String>) = row?;
             seq += 1;
-            rows::batch(fields(columns), &[(seq, text, citations)], |(seq, text, citations), column| match column {
-                0 => Cell::Int(*seq),
-                1 => Cell::Text(text),
-                _ => citations.as_deref().map_or(Cell::Null, Cell::Text),
-            })
+            rows::batch(
+                fields(columns),
+                &[(seq, text, citations)],
+                |(seq, text, citations), column| match column {
+                    0 => Cell::Int(*seq),
+                    1 => Cell::Text(text),
+                    _ => citations.as_deref().map_or(Cell::Null, Cell::Text),
+                },
+            )
         })
         .boxed()
 }
@@ -310,7 +335,10 @@ pub(super) fn complete_stream(world: Arc<World>, args: Args) -> Rows {
         let prompt = args.text(0)?;
         check_prompt(prompt)?;
         let gateway = world.gateway().await?;
-        let wishes = Wishes { pieces: Some(pieces), ..completion_wishes(&args)? };
+        let wishes = Wishes {
+            pieces: Some(pieces),
+            ..completion_wishes(&args)?
+        };
         let call = gateway.completion(prompt, wishes)?;
         gateway.ask(world, call).await
     };
@@ -324,9 +352,14 @@ pub(super) fn rag_stream(world: Arc<World>, args: Args) -> Rows {
         let question = args.text(0)?;
         let gateway = world.gateway().await?;
         let passages = passages(world, &args, question, 1).await?;
-        let wishes = Wishes { pieces: Some(pieces), ..rag_wishes(&args) };
+        let wishes = Wishes {
+            pieces: Some(pieces),
+            ..rag_wishes(&args)
+        };
         let call = gateway.answer_from(question, &passages, wishes)?;
         gateway.ask(world, call).await
     };
-    stream(RAG_STREAM_COLUMNS, received, work, |answered| citations(&answered).map(Some))
+    stream(RAG_STREAM_COLUMNS, received, work, |answered| {
+        citations(&answered).map(Some)
+    })
 }

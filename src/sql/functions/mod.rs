@@ -17,7 +17,8 @@ use std::sync::Arc;
 use datafusion::{
     arrow::{
         array::{Array, AsArray, RecordBatch},
-        datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType, Field, Float32Type},
+        compute::concat_batches,
+        datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType, Field, Float32Type, Schema},
     },
     common::{Result as DfResult, ScalarValue},
     logical_expr::ScalarUDF,
@@ -148,6 +149,24 @@ const fn t(scalar: Scalar) -> PgType {
 pub(super) fn all() -> impl Iterator<Item = &'static Function> {
     FUNCTIONS.iter().chain(owner::FUNCTIONS).chain(operator::FUNCTIONS)
 }
+
+/// What is asked of a model.
+const COMPLETION: &[Parameter] = &[
+    parameter("prompt", Kind::Text, None),
+    parameter("model", Kind::Text, Some("NULL")),
+    parameter("max_tokens", Kind::Int, Some("NULL")),
+    parameter("temperature", Kind::Float, Some("NULL")),
+    parameter("system", Kind::Text, Some("NULL")),
+];
+
+/// What is asked of the documents.
+const QUESTION: &[Parameter] = &[
+    parameter("question", Kind::Text, None),
+    parameter("k", Kind::Int, Some("5")),
+    parameter("filter", Kind::Jsonb, Some("NULL")),
+    parameter("model", Kind::Text, Some("NULL")),
+    parameter("max_tokens", Kind::Int, Some("NULL")),
+];
 
 /// Those that read and write what a tenant holds.
 const FUNCTIONS: &[Function] = &[
@@ -502,7 +521,8 @@ impl Args {
             _ => {
                 let name = self.function.parameters.get(i).map_or("argument", |p| p.name);
                 let text = format!("{}: {name} must be numeric", self.function.name);
-                Err(Error::new(Code::DatatypeMismatch, text).with_hint("write it out, such as 12.50, or cast to numeric"))
+                Err(Error::new(Code::DatatypeMismatch, text)
+                    .with_hint("write it out, such as 12.50, or cast to numeric"))
             }
         }
     }

@@ -165,7 +165,27 @@ impl Bound {
         let answered = (self.function.call)(self.world.clone(), Args::new(self.function, args)?).await;
         match answered {
             Ok(batch) => ScalarValue::try_from_array(batch.column(0), 0),
+            Err(error) if self.forgives(&error) => {
+                let told = format!("{} gave NULL: {error}", self.function.name);
+                self.world.desk().notice(told, None);
+                ScalarValue::try_from(self.function.value_type().arrow())
+            }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether `ai.on_error = 'null'` stands for this failure: one of a provider, a limit or a budget, in a
+    /// function that only answers.
+    fn forgives(&self, error: &Error) -> bool {
+        let codes = [
+            Code::ProviderFailed,
+            Code::LimitReached,
+            Code::QueryCanceled,
+            Code::TooLarge,
+        ];
+        !self.function.effect
+            && self.function.name.starts_with("ai.")
+            && codes.contains(&error.code())
+            && self.world.desk().settings.lock().call().null_on_error
     }
 }
