@@ -153,3 +153,17 @@ pub const RETENTION_DAYS: u32 = 36_500;
 pub const SUMMARY_TOKENS: usize = 1_000;
 /// How often what has expired is looked for.
 pub const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// How long an answer is given again, unless a session asks for less or more.
+pub const CACHE_TTL: Duration = Duration::from_secs(3_600);
+/// Answers that one tenant's cache holds, and their bytes.
+pub const CACHE_ENTRIES: usize = 10_000;
+/// See [`CACHE_ENTRIES`].
+pub const CACHE_BYTES: usize = 64 << 20;
+/// An answer over this size is not kept.
+pub const CACHE_ANSWER_BYTES: usize = 1 << 20;
+const _: () = assert!(CACHE_ANSWER_BYTES * 2 <= CACHE_BYTES && CACHE_ANSWER_BYTES < VALUE_BYTES);
+/// How long an idempotency key stands for its call.
+pub const REPLAY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Length of an idempotency key in bytes.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 255;

@@ -7,9 +7,10 @@
 //! and [`answerer`] answers from them by quoting.
 //!
 //! What is remembered of the answers is stored through a [`Tenant`](crate::tenant::Tenant):
-//! conversations by [`conversation`].
+//! conversations by [`conversation`], answers that may be given again by [`cache`].
 
 pub mod answerer;
+pub mod cache;
 pub mod chunking;
 pub mod conversation;
 pub mod corpus;
