@@ -234,3 +234,17 @@ pub const PROMPT_BYTES: usize = 4 << 20;
 pub const STREAM_PIECES: usize = 64;
 /// Tokens that instructions, question and format take beside the passages of a prompt.
 pub const RAG_INSTRUCTION_TOKENS: i64 = 200;
+
+/// How long an answer is given again, unless a session asks for less or more.
+pub const CACHE_TTL: Duration = Duration::from_secs(3_600);
+/// Answers that one tenant's cache holds, and their bytes.
+pub const CACHE_ENTRIES: usize = 10_000;
+/// See [`CACHE_ENTRIES`].
+pub const CACHE_BYTES: usize = 64 << 20;
+/// An answer over this size is not kept.
+pub const CACHE_ANSWER_BYTES: usize = 1 << 20;
+const _: () = assert!(CACHE_ANSWER_BYTES * 2 <= CACHE_BYTES && CACHE_ANSWER_BYTES < VALUE_BYTES);
+/// How long an idempotency key stands for its call.
+pub const REPLAY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Length of an idempotency key in bytes.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 255;

@@ -5,9 +5,11 @@
 //! kept in a [`corpus::Corpus`]. [`corpus::Layers::search`] ranks chunks, [`prompt::pack`] fits the best into a
 //! token budget, and [`answerer`] answers from them by quoting. Models elsewhere are called by [`gate`], which
 //! reserves, retries and settles, through [`provider`]. What is remembered of the answers is stored through a
-//! [`Tenant`](crate::tenant::Tenant): conversations by [`conversation`].
+//! [`Tenant`](crate::tenant::Tenant): conversations by [`conversation`], answers that may be given again by
+//! [`cache`].
 
 pub mod answerer;
+pub mod cache;
 pub mod chunking;
 pub mod conversation;
 pub mod corpus;
