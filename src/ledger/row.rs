@@ -1,4 +1,4 @@
-//! How a row of the ledger becomes a stored value: a version byte, then postcard.
+//! How a row becomes a stored value: a version byte, then postcard.
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -6,12 +6,12 @@ use crate::error::{Code, Error, Result};
 
 const VERSION: u8 = 1;
 
-pub(super) fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>> {
+pub(crate) fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>> {
     postcard::to_extend(row, vec![VERSION]).map_err(Error::internal)
 }
 
 /// `what` names the kind of row in the complaint.
-pub(super) fn decode<T: DeserializeOwned>(what: &'static str, value: &[u8]) -> Result<T> {
+pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, value: &[u8]) -> Result<T> {
     let damaged = || Error::new(Code::Corrupted, format!("a stored {what} cannot be read"));
     match value.split_first() {
         Some((&VERSION, body)) => match postcard::take_from_bytes(body) {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::documents::{self, Document, Written, chunk_key};
 use crate::{
-    ai::corpus::Corpus,
+    ai::{conversation::Staged, corpus::Corpus},
     error::Result,
     tenant::{Batch, Table, Version},
 };
@@ -31,6 +31,7 @@ struct Writes {
     documents: BTreeMap<Uuid, Option<Arc<Written>>>,
     /// What was stored when this transaction first wrote the document: its version and number of chunks.
     before: HashMap<Uuid, Option<(Version, u32)>>,
+    conversations: Staged,
 }
 
 /// One change of the search index, applied in commit order.
@@ -43,7 +44,22 @@ pub(super) enum Change {
 impl Tx {
     /// Whether nothing was written.
     pub(super) fn is_empty(&self) -> bool {
-        self.writes.documents.is_empty()
+        self.writes.documents.is_empty() && self.writes.conversations.is_empty()
+    }
+
+    /// Whether what is searched differs from what is committed.
+    pub(super) fn has_documents(&self) -> bool {
+        !self.writes.documents.is_empty()
+    }
+
+    /// The conversations' changes.
+    pub(super) fn conversations(&self) -> &Staged {
+        &self.writes.conversations
+    }
+
+    /// The same, to change them.
+    pub(super) fn conversations_mut(&mut self) -> &mut Staged {
+        &mut self.writes.conversations
     }
 
     /// The document as this transaction leaves it; the outer `None` means it did not touch it.
@@ -121,12 +137,12 @@ impl Tx {
         Ok(true)
     }
 
-    /// Puts every write into a batch that fails as a whole if another commit touched one of the
-    /// same documents since. Gives the changes of the index, for when the batch is on disk.
-    pub(super) fn into_batch(self, batch: &mut Batch) -> Result<Vec<Change>> {
-        let Writes { documents, before } = self.writes;
+    /// Puts the written documents into a batch that fails as a whole if another commit touched one
+    /// of them since. Gives the changes of the index, for when the batch is on disk.
+    pub(super) fn fill(&self, batch: &mut Batch) -> Result<Vec<Change>> {
+        let Writes { documents, before, .. } = &self.writes;
         let mut changes = Vec::with_capacity(documents.len());
-        for (id, written) in documents {
+        for (&id, written) in documents {
             let before = before.get(&id).copied().flatten();
             if written.is_none() && before.is_none() {
                 continue;
@@ -138,9 +154,8 @@ impl Tx {
                     for chunk in &written.chunks {
                         batch.put(Table::Chunks, &chunk_key(id, chunk.no), documents::encode(chunk)?);
                     }
-                    let kept = written.document.chunks;
-                    changes.push(Change::Upsert(written));
-                    kept
+                    changes.push(Change::Upsert(written.clone()));
+                    written.document.chunks
                 }
                 None => {
                     batch.delete(Table::Documents, id.as_bytes());
@@ -157,7 +172,7 @@ impl Tx {
 
     /// Whether committing it only takes things away.
     pub(super) fn only_deletes(&self) -> bool {
-        self.writes.documents.values().all(Option::is_none)
+        self.writes.documents.values().all(Option::is_none) && self.writes.conversations.only_deletes()
     }
 
     /// Tokens embedded by the writes that stand.

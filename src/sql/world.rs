@@ -19,13 +19,21 @@ use uuid::Uuid;
 use super::{
     documents::{self, Chunk, Document},
     engine::Engine,
-    settings::{CallSettings, Settings},
+    settings::CallSettings,
+    statement::Desk,
     tx::{Change, Tx},
 };
 use crate::{
-    ai::corpus::{Corpus, Layers},
+    ai::{
+        conversation::{Conversations, Turns},
+        corpus::{Corpus, Layers},
+    },
     error::{Code, Error, Result},
-    ledger::meter::Meter,
+    ledger::{
+        account::{Account, Clock, PlanSource},
+        meter::Meter,
+        tier::Tier,
+    },
     limits,
     tenant::{Operator, Role, Table, Tenant, User},
 };
@@ -47,8 +55,7 @@ pub(super) struct TenantWorld {
     pub(super) engine: Arc<Engine>,
     /// This session's transaction.
     pub(super) tx: Mutex<Tx>,
-    /// The settings of the session.
-    pub(super) settings: Arc<Mutex<Settings>>,
+    pub(super) desk: Arc<Desk>,
     /// The end user for whom a service acts.
     pub(super) acting_for: Mutex<Option<String>>,
 }
@@ -57,6 +64,7 @@ pub(super) struct TenantWorld {
 pub(super) struct OperatorWorld {
     pub(super) operator: Operator,
     pub(super) engine: Arc<Engine>,
+    pub(super) desk: Arc<Desk>,
 }
 
 impl std::fmt::Debug for TenantWorld {
@@ -115,6 +123,14 @@ impl World {
         }
     }
 
+    /// What the session and its functions share.
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        match self {
+            Self::Tenant(world) => &world.desk,
+            Self::Operator(world) => &world.desk,
+        }
+    }
+
     pub(super) fn engine(&self) -> &Arc<Engine> {
         match self {
             Self::Tenant(world) => &world.engine,
@@ -130,9 +146,30 @@ impl TenantWorld {
     }
 
     /// What the session's settings ask of a model call made now.
-    #[expect(dead_code, reason = "read by the gate, which is built beside this")]
     pub(super) fn call_settings(&self) -> CallSettings {
-        self.settings.lock().call()
+        self.desk.settings.lock().call()
+    }
+
+    /// The tenant's budgets and limits; opened at first use, which settles what a crash left.
+    pub(super) async fn account(&self) -> Result<&Arc<Account>> {
+        let open = || {
+            let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan.to_vec());
+            Account::open(
+                self.state.meter.clone(),
+                self.engine.tiers.clone(),
+                plan,
+                Clock::system(),
+            )
+        };
+        self.state.account.get_or_try_init(open).await
+    }
+
+    /// The tenant's tier.
+    pub(super) fn tier(&self) -> Result<Tier> {
+        let tiers = self.engine.tiers.get(&self.tenant)?;
+        tiers.get(&self.tenant.settings().tier).cloned().ok_or_else(|| {
+            Error::new(Code::NotReady, "the tier of this tenant does not exist any more").with_hint("ask the operator")
+        })
     }
 
     /// Runs `search` over the tenant's index with this transaction's writes on top.
@@ -142,12 +179,20 @@ impl TenantWorld {
         let corpus = index.corpus.read();
         let tx = self.tx.lock();
         let (overlay, hidden) = tx.layer();
-        let overlay = (!tx.is_empty()).then_some(overlay);
+        let overlay = tx.has_documents().then_some(overlay);
         search(&Layers {
             base: &corpus,
             overlay,
             hidden: &hidden,
         })
+    }
+
+    /// The stored conversations of the user who acts, and that user's name. This transaction's own
+    /// changes are to be laid over them.
+    pub(super) fn conversations(&self) -> (Conversations, String) {
+        let user = self.acting_user();
+        let stored = Conversations::of(&self.tenant, &user, documents::now_micros());
+        (stored, user)
     }
 
     /// A document as this transaction sees it.
@@ -176,6 +221,9 @@ pub(super) struct TenantState {
     pub(super) connections: AtomicUsize,
     /// Tells the tenant's sessions that listen; the payload of an alert.
     pub(super) alerts: broadcast::Sender<String>,
+    /// Who changes which conversation.
+    pub(super) turns: Turns,
+    account: OnceCell<Arc<Account>>,
     index: OnceCell<Index>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
@@ -200,6 +248,8 @@ impl TenantState {
             runtime,
             connections: AtomicUsize::new(0),
             alerts: broadcast::Sender::new(limits::ALERTS_AHEAD),
+            turns: Turns::default(),
+            account: OnceCell::new(),
             index: OnceCell::new(),
             changes: Arc::default(),
         }

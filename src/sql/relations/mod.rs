@@ -3,6 +3,7 @@
 //! A relation reads from one session's [`World`] and nothing else. Planning, `\d`,
 //! `information_schema` and the leak tests all iterate [`visible`] ones.
 
+mod conversations;
 mod documents;
 mod ledger;
 mod list;
@@ -143,6 +144,28 @@ const RELATIONS: &[Relation] = &[
         key: Some("document_id"),
         vector: Some("embedding"),
         comment: "The pieces of the documents that searches find.",
+    },
+    Relation {
+        schema: "ai",
+        name: "conversations",
+        plane: RelationPlane::Tenant(READERS),
+        columns: conversations::CONVERSATION_COLUMNS,
+        read: conversations::read_conversations,
+        write: None,
+        key: Some("id"),
+        vector: None,
+        comment: "Your conversations, the newest first; written by ai.create_conversation and ai.delete_conversation.",
+    },
+    Relation {
+        schema: "ai",
+        name: "messages",
+        plane: RelationPlane::Tenant(READERS),
+        columns: conversations::MESSAGE_COLUMNS,
+        read: conversations::read_messages,
+        write: None,
+        key: Some("conversation_id"),
+        vector: None,
+        comment: "The messages of your conversations; written by ai.add_message and ai.rate_message.",
     },
     Relation {
         schema: "bulkhead",
