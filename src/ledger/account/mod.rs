@@ -150,7 +150,7 @@ impl Account {
         let mut batch = tenant.batch();
         batch.put(Table::Reservations, call.id.as_bytes(), call.encode()?);
         for place in state.held.get(&call.id).iter().flat_map(|held| &held.places) {
-            batch.add(Table::Counters, &place.key(tenant), &Sums(vec![0, call.amount.0]));
+            place.add(tenant, &mut batch, &Sums(vec![0, call.amount.0]));
         }
         state.store_levels(tenant, &mut batch, &call.user, now)?;
         Ok(self.submit(batch))
@@ -185,10 +185,7 @@ impl Account {
         let (account, alerts) = (self.clone(), denial.alerts.clone());
         self.runtime.spawn(async move {
             let mut batch = account.tenant().batch();
-            let filled = alerts.iter().try_for_each(|(key, alert)| {
-                batch.put(Table::Alerts, key, alert.encode()?);
-                Ok(())
-            });
+            let filled = alerts.iter().try_for_each(|(key, alert)| alert.put(key, &mut batch));
             let written = match filled {
                 Ok(()) => account.tenant().commit(batch).await,
                 Err(error) => Err(error),

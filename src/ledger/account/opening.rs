@@ -122,9 +122,12 @@ impl Account {
                 let stored = state.held.values().filter(|held| held.durable);
                 let stored = stored.filter(|held| places.get(&held.call.id).is_some_and(|all| all.contains(place)));
                 let reserved: i64 = stored.map(|held| held.call.amount.0).sum();
-                let key = place.key(self.tenant());
-                batch.delete(Table::Counters, &key);
-                batch.add(Table::Counters, &key, &Sums(vec![counter.spent.0, reserved]));
+                // What is there of a former time in this zone is replaced, also where the operator sees it.
+                let mut change = Sums(vec![counter.spent.0, reserved]);
+                let former = self.tenant().sums(Table::Counters, &place.key(self.tenant()))?;
+                let former = former.unwrap_or_default().0.iter().map(|n| n.saturating_neg()).collect();
+                change.add(&Sums(former))?;
+                place.add(self.tenant(), &mut batch, &change);
             }
         }
         batch.put(Table::Counters, ZONE_KEY, row::encode(&zone.name())?);
@@ -204,7 +207,7 @@ fn settle_orphan(tenant: &Tenant, batch: &mut Batch, call: &Call) -> Result<()> 
     batch.delete(Table::Reservations, line.key());
     for place in Place::of(&call.user, &call.windows) {
         let sums = Sums(vec![line.cost.0, -call.amount.0]);
-        batch.add(Table::Counters, &place.key(tenant), &sums);
+        place.add(tenant, batch, &sums);
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ impl Scope {
         }
     }
 
-    fn name(&self) -> Option<&str> {
+    pub fn name(&self) -> Option<&str> {
         match self {
             Self::Tenant => None,
             Self::User(name) => Some(name),
@@ -74,6 +74,14 @@ impl Place {
         bytes.push(self.window as u8);
         key::put_i64(&mut bytes, self.start_micros);
         bytes
+    }
+
+    /// Adds to what is stored of this place. The whole tenant's is shown to the operator, too.
+    pub fn add(&self, tenant: &Tenant, batch: &mut Batch, delta: &Sums) {
+        batch.add(Table::Counters, &self.key(tenant), delta);
+        if self.scope == Scope::Tenant {
+            batch.publish(self.window.series(), self.start_micros, delta);
+        }
     }
 
     /// The places of a user's call in these windows: the tenant's and the user's.
@@ -354,7 +362,7 @@ impl State {
             batch.delete(Table::Reservations, line.key());
         }
         for place in &places {
-            batch.add(Table::Counters, &place.key(tenant), &Sums(vec![line.cost.0, -freed]));
+            place.add(tenant, batch, &Sums(vec![line.cost.0, -freed]));
             if let Some(counter) = self.counters.get_mut(place) {
                 counter.settling.0 += line.cost.0;
             }
@@ -370,7 +378,7 @@ impl State {
             }
         }
         for (key, alert) in &alerts {
-            batch.put(Table::Alerts, key, alert.encode()?);
+            alert.put(key, batch)?;
         }
         Ok(alerts)
     }
