@@ -246,5 +246,3 @@ pub const CACHE_ANSWER_BYTES: usize = 1 << 20;
 const _: () = assert!(CACHE_ANSWER_BYTES * 2 <= CACHE_BYTES && CACHE_ANSWER_BYTES < VALUE_BYTES);
 /// How long an idempotency key stands for its call.
 pub const REPLAY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Length of an idempotency key in bytes.
-pub const IDEMPOTENCY_KEY_BYTES: usize = 255;

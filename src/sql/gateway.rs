@@ -8,16 +8,25 @@ use uuid::Uuid;
 use super::world::TenantWorld;
 use crate::{
     ai::{
+        answerer::Citation,
+        cache::{self, Asked, Claim, Epoch, Guard, Looked, Request},
+        conversation::Role,
         gate::{
-            Answer, Call, Caller,
+            Answer, Call, Caller, Size,
             models::{Choice, Target},
         },
         prompt::{self, Packed, Passage},
         provider::Message,
     },
     error::{Code, Error, Result},
-    ledger::{model::Models, provider::Providers, usage::Operation},
+    ledger::{
+        books,
+        model::Models,
+        provider::Providers,
+        usage::{Operation, Status, UsageLine},
+    },
     limits,
+    tenant::Batch,
 };
 
 /// What one call is made with.
@@ -181,13 +190,151 @@ impl Gateway {
         usize::try_from(room).unwrap_or(0).min(limits::RAG_CONTEXT_TOKENS)
     }
 
-    /// Sizes and makes a call.
+    /// Makes a call, unless its answer is there: by the idempotency key of the session, or in the cache.
+    /// `found` are the parameters of what was searched, and the state of the documents before that.
     ///
     /// # Errors
-    /// Those of the gate.
-    pub(super) async fn ask(&self, world: &TenantWorld, call: Call) -> Result<Answer> {
-        let gate = &world.engine.gate;
-        let size = gate.size(&self.caller, &call)?;
-        gate.complete(&self.caller, &call, &size, |_, _| Ok(())).await
+    /// Those of the gate; 22023 for an idempotency key that stands for another call.
+    pub(super) async fn ask(
+        &self,
+        world: &TenantWorld,
+        call: &Call,
+        found: Option<(&Searched, Epoch)>,
+    ) -> Result<Given> {
+        let size = world.engine.gate.size(&self.caller, call)?;
+        let settings = world.call_settings();
+        // What a conversation or a reader of pieces gets is made for it.
+        let alone = call.conversation_id.is_some() || call.pieces.is_some();
+        if alone || (settings.idempotency_key.is_none() && !settings.cache) {
+            return self.make(world, call, &size, Keep::Nothing).await;
+        }
+        let (max, temperature) = (size.max_tokens.to_string(), self.temperature(call).to_string());
+        let mut parameters = vec![("max_tokens", &*max), ("temperature", &*temperature)];
+        let (k, filter) = match found {
+            Some((searched, _)) => (searched.k.to_string(), searched.filter.clone().unwrap_or_default()),
+            None => Default::default(),
+        };
+        parameters.extend([("k", &*k), ("filter", &*filter)]);
+        let own_system = self.system();
+        let system = match found {
+            Some(_) => &own_system,
+            None => &call.system,
+        };
+        let request = Request {
+            user: &self.caller.user,
+            operation: call.operation.as_str(),
+            provider: &call.target.model.provider,
+            model: &call.target.model.model,
+            parameters: &parameters,
+            prompt_version: self
+                .caller
+                .plan
+                .system_prompt
+                .as_ref()
+                .map_or(0, |prompt| prompt.version),
+            messages: &[(Role::System, system), (Role::User, &call.question)],
+            corpus: found.map(|(_, epoch)| epoch),
+        };
+        if let Some(key) = &settings.idempotency_key {
+            return match world.state.replays.ask(key, &request).await? {
+                Asked::Replay(answer) => self.again(world, call, &answer, |_| ()).await,
+                Asked::Run(claim) => self.make(world, call, &size, Keep::Replay(claim)).await,
+            };
+        }
+        match world.state.cache.lookup_or_lead(&request, settings.cache_ttl).await? {
+            Looked::Hit(answer) => {
+                let hit = |batch: &mut Batch| world.state.cache.record_hit(batch, &answer);
+                self.again(world, call, &answer, hit).await
+            }
+            Looked::Lead(guard) => self.make(world, call, &size, Keep::Cached(guard)).await,
+        }
     }
+
+    fn temperature(&self, call: &Call) -> i32 {
+        call.temperature_milli.unwrap_or(self.caller.tier.temperature_milli)
+    }
+
+    async fn make(&self, world: &TenantWorld, call: &Call, size: &Size, keep: Keep) -> Result<Given> {
+        let mut keep = Some(keep);
+        let rows = |batch: &mut Batch, answer: &Answer| {
+            let entry = || {
+                Ok::<_, Error>(cache::Answer {
+                    text: answer.text.clone(),
+                    citations: Some(citations(&answer.citations)?),
+                    model: answer.line.model.clone(),
+                    prompt_tokens: answer.line.prompt_tokens,
+                    completion_tokens: answer.line.completion_tokens,
+                    cost: answer.line.cost,
+                    usage_id: answer.line.id,
+                })
+            };
+            match keep.take() {
+                Some(Keep::Cached(guard)) => guard.store(batch, entry()?),
+                Some(Keep::Replay(claim)) => claim.store(batch, entry()?),
+                Some(Keep::Nothing) | None => Ok(()),
+            }
+        };
+        let answer = world.engine.gate.complete(&self.caller, call, size, rows).await?;
+        Ok(Given {
+            citations: citations(&answer.citations)?,
+            text: answer.text,
+            line: answer.line,
+            cached: false,
+        })
+    }
+
+    /// Gives an answer again. The line says so, and costs nothing.
+    async fn again(
+        &self,
+        world: &TenantWorld,
+        call: &Call,
+        answer: &cache::Answer,
+        more: impl FnOnce(&mut Batch),
+    ) -> Result<Given> {
+        let mut line = UsageLine::now(&self.caller.user, call.operation, &answer.model);
+        line.status = Status::CacheHit;
+        let mut batch = self.caller.tenant.batch();
+        books::record(&mut batch, &line)?;
+        more(&mut batch);
+        world.state.meter.drain_into(&mut batch)?;
+        self.caller.tenant.commit(batch).await?;
+        Ok(Given {
+            text: answer.text.clone(),
+            citations: answer.citations.clone().unwrap_or_else(|| "[]".to_owned()),
+            line,
+            cached: true,
+        })
+    }
+}
+
+/// What becomes of an answer once it is settled.
+enum Keep {
+    Nothing,
+    Cached(Guard),
+    Replay(Claim),
+}
+
+/// What was searched for an answer.
+pub(super) struct Searched {
+    pub(super) k: usize,
+    pub(super) filter: Option<String>,
+}
+
+/// An answer as a function gives it.
+pub(super) struct Given {
+    pub(super) text: String,
+    /// JSON text of an array.
+    pub(super) citations: String,
+    pub(super) line: UsageLine,
+    pub(super) cached: bool,
+}
+
+fn citations(all: &[Citation]) -> Result<String> {
+    let all = all.iter().map(|c| {
+        serde_json::json!({
+            "n": c.n, "document_id": c.document_id.to_string(), "chunk_id": c.chunk_id.to_string(),
+            "title": c.title, "score": c.score, "quote": c.quote,
+        })
+    });
+    super::pg::json::canonical(&serde_json::Value::Array(all.collect()).to_string())
 }

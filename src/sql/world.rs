@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     ai::{
+        cache::{Cache, CorpusEpoch, Replays},
         conversation::{Conversations, Turns},
         corpus::{Corpus, Layers},
     },
@@ -223,6 +224,12 @@ pub(super) struct TenantState {
     /// Who changes which conversation.
     pub(super) turns: Turns,
     account: OnceCell<Arc<Account>>,
+    /// Answers that may be given again.
+    pub(super) cache: Arc<Cache>,
+    /// Answers to calls that carried an idempotency key.
+    pub(super) replays: Arc<Replays>,
+    /// The state of the documents.
+    pub(super) epoch: Arc<CorpusEpoch>,
     index: OnceCell<Index>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
@@ -243,12 +250,15 @@ pub(super) struct Index {
 impl TenantState {
     pub(super) fn new(meter: Arc<Meter>, runtime: Arc<RuntimeEnv>) -> Self {
         Self {
-            meter,
             runtime,
             connections: AtomicUsize::new(0),
             alerts: broadcast::Sender::new(limits::ALERTS_AHEAD),
             turns: Turns::default(),
             account: OnceCell::new(),
+            cache: Cache::new(meter.tenant().clone()),
+            replays: Replays::new(meter.tenant().clone()),
+            epoch: Arc::default(),
+            meter,
             index: OnceCell::new(),
             changes: Arc::default(),
         }
@@ -275,11 +285,15 @@ impl TenantState {
 
     /// A callback for a batch: queues its changes for the index once they are on disk.
     pub(super) fn apply_when_durable(&self, changes: Vec<Change>) -> impl FnOnce() + Send + 'static {
-        let queue = self.changes.clone();
+        let (queue, epoch) = (self.changes.clone(), self.epoch.clone());
         move || {
+            if changes.is_empty() {
+                return;
+            }
             if let Some(queue) = queue.lock().as_mut() {
                 queue.extend(changes);
             }
+            epoch.advance();
         }
     }
 

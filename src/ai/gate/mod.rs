@@ -136,17 +136,6 @@ pub struct Answer {
     pub citations: Vec<Citation>,
     /// The line.
     pub line: UsageLine,
-    /// Whether it was given before and cost nothing now.
-    pub cached: bool,
-}
-
-/// An answer before it is settled.
-#[derive(Clone, Debug)]
-pub struct Draft {
-    /// The text.
-    pub text: String,
-    /// The passages it rests on.
-    pub citations: Vec<Citation>,
 }
 
 /// What all calls of the process share: connections to providers.
@@ -157,7 +146,8 @@ pub struct Gate {
 
 /// How an attempt ended.
 struct Reply {
-    draft: Draft,
+    text: String,
+    citations: Vec<Citation>,
     usage: Usage,
 }
 
@@ -254,7 +244,7 @@ impl Gate {
         caller: &Caller,
         call: &Call,
         size: &Size,
-        mut rows: impl FnMut(&mut Batch, &Draft) -> Result<()>,
+        mut rows: impl FnMut(&mut Batch, &Answer) -> Result<()>,
     ) -> Result<Answer> {
         let (request, worst) = (Uuid::now_v7(), size.worst()?);
         let mut attempt = 1;
@@ -298,17 +288,18 @@ impl Gate {
             };
             let mut sent = String::new();
             match self.attempt(caller, call, size, &mut sent).await {
-                Ok(Reply { draft, usage }) => {
+                Ok(Reply { text, citations, usage }) => {
+                    let end = end(Status::Ok, usage);
+                    let answer = Answer {
+                        text,
+                        citations,
+                        line: reservation.line(&end)?,
+                    };
                     let mut batch = caller.tenant.batch();
-                    rows(&mut batch, &draft)?;
-                    let line = reservation.settle(end(Status::Ok, usage), batch).await?;
+                    rows(&mut batch, &answer)?;
+                    let line = reservation.settle(end, batch).await?;
                     set_aside.settle(line.cost);
-                    return Ok(Answer {
-                        text: draft.text,
-                        citations: draft.citations,
-                        line,
-                        cached: false,
-                    });
+                    return Ok(Answer { line, ..answer });
                 }
                 Err(failure) => {
                     let usage = match failure.billed {
@@ -353,11 +344,11 @@ impl Gate {
                 completion: answered.completion_tokens as i64,
                 ..Usage::default()
             };
-            let draft = Draft {
+            return Ok(Reply {
                 text: answered.text,
                 citations: answered.citations,
-            };
-            return Ok(Reply { draft, usage });
+                usage,
+            });
         };
         let mut messages = Vec::with_capacity(call.earlier.len() + 2);
         if !call.system.is_empty() {
@@ -422,10 +413,7 @@ impl Gate {
             .as_ref()
             .map(|packed| citations::cited(&text, &call.question, packed))
             .unwrap_or_default();
-        Ok(Reply {
-            draft: Draft { text, citations },
-            usage,
-        })
+        Ok(Reply { text, citations, usage })
     }
 }
 

@@ -39,6 +39,18 @@ impl Reservation {
         self.call.as_ref().map_or(Nano::ZERO, |call| call.amount)
     }
 
+    /// The line that [`Reservation::settle`] writes for this end.
+    ///
+    /// # Errors
+    /// [`Code::NumericOutOfRange`](crate::error::Code::NumericOutOfRange).
+    pub fn line(&self, end: &End) -> Result<UsageLine> {
+        let call = self
+            .call
+            .as_ref()
+            .ok_or_else(|| Error::internal("a reservation was settled twice"))?;
+        call.line(end)
+    }
+
     /// Writes how the call ended: its usage line, the sums, what is free again and `extra` are one
     /// commit. The charge is never above what was reserved: what `end` claims beyond is cut off, and
     /// the line is flagged. Happens even if the caller stops waiting.

@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{
     ai::{
+        cache::Epoch,
         conversation::{Body, Role, window},
         corpus::Mode,
-        gate::Answer as Answered,
         prompt::Passage,
         provider::Message,
         tokens::Encoding,
@@ -29,7 +29,7 @@ use crate::{
     error::{Code, Error, Result},
     limits,
     sql::{
-        gateway::{Gateway, Wishes},
+        gateway::{Gateway, Given, Searched, Wishes},
         relations::rows::{self, Cell},
         settings::Memory,
         world::{TenantWorld, World},
@@ -114,15 +114,21 @@ pub(super) fn complete(world: Arc<World>, args: Args) -> Answer {
         check_prompt(prompt)?;
         let gateway = world.gateway().await?;
         let call = gateway.completion(prompt, completion_wishes(&args)?)?;
-        one_text(Scalar::Text, &gateway.ask(world, call).await?.text)
+        one_text(Scalar::Text, &gateway.ask(world, &call, None).await?.text)
     })
 }
 
-/// What is found for a question, as passages of a prompt.
-async fn passages(world: &TenantWorld, args: &Args, question: &str, k_place: usize) -> Result<Vec<Passage>> {
-    let filter = filter(args, k_place + 1)?;
-    let found = find(world, question, k(args, k_place)?, Mode::Hybrid, filter.as_ref()).await?;
-    Ok(found.into_iter().map(Passage::from).collect())
+/// What is found for a question, as passages of a prompt; and what to know it by.
+async fn passages(world: &TenantWorld, args: &Args, question: &str) -> Result<(Vec<Passage>, Searched, Epoch)> {
+    // Read before the search: what is found may be newer than it says, never older.
+    let epoch = world.state.epoch.now();
+    let (k, filter) = (k(args, 1)?, filter(args, 2)?);
+    let found = find(world, question, k, Mode::Hybrid, filter.as_ref()).await?;
+    let searched = Searched {
+        k,
+        filter: args.text_or_null(2).map(str::to_owned),
+    };
+    Ok((found.into_iter().map(Passage::from).collect(), searched, epoch))
 }
 
 pub(super) fn rag(world: Arc<World>, args: Args) -> Answer {
@@ -130,10 +136,10 @@ pub(super) fn rag(world: Arc<World>, args: Args) -> Answer {
         let world = world.tenant()?;
         let question = args.text(0)?;
         let gateway = world.gateway().await?;
-        let passages = passages(world, &args, question, 1).await?;
+        let (passages, searched, epoch) = passages(world, &args, question).await?;
         let call = gateway.answer_from(question, &passages, rag_wishes(&args))?;
-        let answered = gateway.ask(world, call).await?;
-        row(RAG_COLUMNS, &answered, None)
+        let given = gateway.ask(world, &call, Some((&searched, epoch))).await?;
+        row(RAG_COLUMNS, &given, None)
     })
 }
 
@@ -145,34 +151,19 @@ fn rag_wishes(args: &Args) -> Wishes {
     }
 }
 
-fn citations(answered: &Answered) -> Result<String> {
-    let all = answered.citations.iter().map(|c| {
-        serde_json::json!({
-            "n": c.n, "document_id": c.document_id.to_string(), "chunk_id": c.chunk_id.to_string(),
-            "title": c.title, "score": c.score, "quote": c.quote,
-        })
-    });
-    crate::sql::pg::json::canonical(&serde_json::Value::Array(all.collect()).to_string())
-}
-
-fn row(columns: Columns, answered: &Answered, message: Option<Uuid>) -> Result<RecordBatch> {
-    let row = (
-        answered,
-        citations(answered)?,
-        answered.line.id.to_string(),
-        message.map(|id| id.to_string()),
-    );
+fn row(columns: Columns, given: &Given, message: Option<Uuid>) -> Result<RecordBatch> {
+    let row = (given, given.line.id.to_string(), message.map(|id| id.to_string()));
     rows::batch(
         fields(columns),
         &[row],
-        |(answered, citations, usage_id, message), column| match column {
-            0 => Cell::Text(&answered.text),
-            1 => Cell::Text(citations),
-            2 => Cell::Text(&answered.line.model),
-            3 => Cell::Int(answered.line.prompt_tokens),
-            4 => Cell::Int(answered.line.completion_tokens),
-            5 => Cell::Nano(answered.line.cost.0),
-            6 => Cell::Bool(answered.cached),
+        |(given, usage_id, message), column| match column {
+            0 => Cell::Text(&given.text),
+            1 => Cell::Text(&given.citations),
+            2 => Cell::Text(&given.line.model),
+            3 => Cell::Int(given.line.prompt_tokens),
+            4 => Cell::Int(given.line.completion_tokens),
+            5 => Cell::Nano(given.line.cost.0),
+            6 => Cell::Bool(given.cached),
             7 => Cell::Text(usage_id),
             _ => message.as_deref().map_or(Cell::Null, Cell::Text),
         },
@@ -248,11 +239,11 @@ pub(super) fn chat(world: Arc<World>, args: Args) -> Answer {
             call.system.push_str("\n\n");
             call.system.push_str(&text);
         }
-        let answered = gateway.ask(world, call).await?;
+        let answered = gateway.ask(world, &call, None).await?;
         let reply = Body {
             model: Some(answered.line.model.clone()),
             cost: Some(answered.line.cost),
-            citations: Some(citations(&answered)?),
+            citations: Some(answered.citations.clone()),
             ..Body::new(Role::Assistant, &answered.text)?
         };
         let message_id = {
@@ -285,15 +276,15 @@ async fn summarise(
         ..Wishes::default()
     };
     let call = gateway.completion(&prompt, wishes)?;
-    Ok(gateway.ask(world, call).await?.text)
+    Ok(gateway.ask(world, &call, None).await?.text)
 }
 
 /// Runs `work` and gives the pieces it sends as rows while it runs; then the row made of its answer, if any.
 fn stream(
     columns: Columns,
     mut pieces: mpsc::Receiver<String>,
-    work: impl Future<Output = Result<Answered>> + Send + 'static,
-    last: fn(Answered) -> Result<Option<String>>,
+    work: impl Future<Output = Result<Given>> + Send + 'static,
+    last: fn(Given) -> Option<String>,
 ) -> Rows {
     let (done, answer) = tokio::sync::oneshot::channel();
     let mut seq = 0;
@@ -306,12 +297,9 @@ fn stream(
         }
         Err(error) => Some(Err(error)),
     });
-    let last = async move { answer.await.ok().and_then(|answered| last(answered).transpose()) };
+    let last = async move { answer.await.ok().and_then(last) };
     stream::select(texts, stream::once(work).filter_map(futures::future::ready))
-        .chain(
-            stream::once(last)
-                .filter_map(|row| async move { row.map(|row| row.map(|row| (String::new(), Some(row)))) }),
-        )
+        .chain(stream::once(last).filter_map(|row| async move { row.map(|row| Ok((String::new(), Some(row)))) }))
         .map(move |row| {
             let (text, citations): (String, Option<String>) = row?;
             seq += 1;
@@ -340,9 +328,9 @@ pub(super) fn complete_stream(world: Arc<World>, args: Args) -> Rows {
             ..completion_wishes(&args)?
         };
         let call = gateway.completion(prompt, wishes)?;
-        gateway.ask(world, call).await
+        gateway.ask(world, &call, None).await
     };
-    stream(STREAM_COLUMNS, received, work, |_| Ok(None))
+    stream(STREAM_COLUMNS, received, work, |_| None)
 }
 
 pub(super) fn rag_stream(world: Arc<World>, args: Args) -> Rows {
@@ -351,15 +339,13 @@ pub(super) fn rag_stream(world: Arc<World>, args: Args) -> Rows {
         let world = world.tenant()?;
         let question = args.text(0)?;
         let gateway = world.gateway().await?;
-        let passages = passages(world, &args, question, 1).await?;
+        let (passages, ..) = passages(world, &args, question).await?;
         let wishes = Wishes {
             pieces: Some(pieces),
             ..rag_wishes(&args)
         };
         let call = gateway.answer_from(question, &passages, wishes)?;
-        gateway.ask(world, call).await
+        gateway.ask(world, &call, None).await
     };
-    stream(RAG_STREAM_COLUMNS, received, work, |answered| {
-        citations(&answered).map(Some)
-    })
+    stream(RAG_STREAM_COLUMNS, received, work, |given| Some(given.citations))
 }
