@@ -141,3 +141,19 @@ pub const IDLE_SESSION: Duration = Duration::from_secs(24 * 60 * 60);
 /// The same inside an open transaction.
 pub const IDLE_TRANSACTION: Duration = Duration::from_secs(60 * 60);
 const _: () = assert!(IDLE_TRANSACTION.as_secs() <= IDLE_SESSION.as_secs());
+
+/// Former versions of a tenant's system prompt that are kept.
+pub const PROMPT_VERSIONS: usize = 20;
+/// Users of one tenant whose counters and rate limits stay in memory; others are read when they call.
+pub const ACCOUNT_USERS: usize = 10_000;
+/// Orphaned calls settled in one commit when a tenant is opened.
+pub const ORPHANS_A_COMMIT: usize = 500;
+/// When to come again after the limit of concurrent calls: nobody knows when a call ends.
+pub const CONCURRENCY_RETRY: Duration = Duration::from_millis(100);
+/// Longest `bulkhead.limit_wait`.
+pub const LIMIT_WAIT: Duration = Duration::from_secs(60);
+const _: () = assert!(LIMIT_WAIT.as_secs() < STATEMENT_TIMEOUT.as_secs());
+/// Alerts that a subscriber may lag behind before it misses some (they stay in `bulkhead.alerts`).
+pub const ALERT_BACKLOG: usize = 256;
+/// Bytes of a price file.
+pub const PRICE_FILE_BYTES: usize = 32 << 20;

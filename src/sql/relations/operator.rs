@@ -43,6 +43,8 @@ pub(super) const TIER_COLUMNS: &[(&str, PgType)] = &[
     ("monthly_budget_usd", t(Scalar::Numeric)),
     ("fine_tuning", t(Scalar::Bool)),
     ("custom_prompt", t(Scalar::Bool)),
+    ("requests_per_minute", t(Scalar::Int8)),
+    ("concurrent_calls", t(Scalar::Int8)),
 ];
 
 pub(super) const MODEL_COLUMNS: &[(&str, PgType)] = &[
@@ -124,6 +126,8 @@ pub(super) fn read_tiers(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Resu
             6 => Cell::Nano(tier.monthly_budget.0),
             7 => Cell::Bool(tier.fine_tuning),
             8 => Cell::Bool(tier.custom_prompt),
+            9 => Cell::Int(tier.requests_per_minute),
+            10 => Cell::Int(tier.concurrent_calls),
             _ => Cell::Null,
         })?;
         if !more {
@@ -330,6 +334,8 @@ pub(super) fn write_tiers(world: Arc<World>, change: Change) -> BoxFuture<'stati
             monthly_budget,
             fine_tuning: row.bool(7),
             custom_prompt: row.bool(8),
+            requests_per_minute: row.not_negative(9)?,
+            concurrent_calls: row.not_negative(10)?,
         })
     };
     write(world, change, Table::Tiers, &["name"], read, |tier| {
