@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `echo` | repeats the last message, streamed word by word; `usage` counts words |
 //! | `slow-stream-<ms>` | the same, each chunk after a random delay of up to so many milliseconds |
+//! | `meet-<n>` | as `slow-stream-200`, once `n` such streams are open (works once) |
 //! | `wait-<ms>` | the same after this delay, streamed at once |
 //! | `words-<n>` | `n` words, whatever was asked |
 //! | `status-<code>`, `..-once`, `..-times-<n>` | this status always, or for the first calls with the same last message, then `echo` |
@@ -193,6 +194,7 @@ pub fn serve() {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
+    let _ = rlimit::increase_nofile_limit(16_384);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

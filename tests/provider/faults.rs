@@ -10,6 +10,7 @@ use bulkhead::limits;
 use futures::StreamExt;
 
 use super::common::provider::Provider;
+use super::common::server::PATIENCE;
 use super::{answer, canary, patience, prompt, row, row_at, scripted};
 
 /// The failure of a call, and how often the server was asked.
@@ -149,15 +150,20 @@ async fn silence_ends_at_the_deadline() {
         ] {
             let deadline = Instant::now() + within;
             let request = prompt(model, &canary(), stream);
-            let failure = match upstreams.chat(row, None, &request, deadline).await {
-                Err(failure) => failure,
-                Ok(stream) => stream
-                    .filter_map(async |event| event.err())
-                    .boxed()
-                    .next()
-                    .await
-                    .unwrap(),
+            let failed = async {
+                match upstreams.chat(row, None, &request, deadline).await {
+                    Err(failure) => failure,
+                    Ok(stream) => stream
+                        .filter_map(async |event| event.err())
+                        .boxed()
+                        .next()
+                        .await
+                        .unwrap(),
+                }
             };
+            let failure = tokio::time::timeout(PATIENCE, failed)
+                .await
+                .expect("a silent call ends");
             assert_eq!(
                 (failure.kind, failure.billed, failure.retryable),
                 (Kind::Timeout, Billed::Maybe, false)
@@ -199,6 +205,12 @@ async fn a_provider_that_is_not_there_costs_nothing() {
         (Kind::Connect, Billed::Nothing, true, None)
     );
     assert_eq!(Error::from(last).code(), Code::ProviderFailed);
+    // Neither is one that does not speak TLS; to find out, TLS must be set up.
+    let plain = scripted().base_url().replace("http://", "https://");
+    let failure = answer(&upstreams, &row_at(&plain), &prompt("echo", "hello", true))
+        .await
+        .unwrap_err();
+    assert_eq!((failure.kind, failure.billed), (Kind::Connect, Billed::Nothing));
     let nowhere = row_at("http://no-such-host.invalid/v1");
     let failure = answer(&upstreams, &nowhere, &prompt("echo", "hello", true))
         .await

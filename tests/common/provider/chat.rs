@@ -130,7 +130,8 @@ impl Chat {
         let send = |text: &str| Step::Send(text.to_owned());
         let word = |text: &str| self.chunk(json!({"content": text}), None);
         let first = self.chunk(json!({"role": "assistant", "content": ""}), None);
-        let delay = number(&self.model, "slow-stream-");
+        let meeting = number(&self.model, "meet-");
+        let delay = number(&self.model, "slow-stream-").or(meeting.map(|_| 200));
         match self.model.as_str() {
             "endless" => {
                 let start = [first].into_iter();
@@ -145,6 +146,7 @@ impl Chat {
             _ => {}
         }
         let mut steps = vec![first];
+        steps.extend(meeting.map(Step::Meet));
         for text in self.text().split_inclusive(' ') {
             if let Some(most) = delay {
                 steps.push(Step::Wait(rand::random_range(0..=most)));

@@ -36,6 +36,8 @@ struct Seen {
     counters: HashMap<&'static str, u64>,
     /// How often a model was called with a last message.
     calls: HashMap<(String, String), usize>,
+    /// Streams that have met at [`Step::Meet`].
+    met: u64,
     files: usize,
     jobs: Vec<Job>,
 }
@@ -133,6 +135,8 @@ impl Drop for Open {
 pub enum Step {
     Send(String),
     Wait(u64),
+    /// Until so many streams are here.
+    Meet(u64),
     Cut,
     Hang,
 }
@@ -150,6 +154,13 @@ pub fn body(script: Script, open: Open) -> Body {
                 Some(Step::Send(text)) => Ok(Bytes::from(text)),
                 Some(Step::Wait(ms)) => {
                     tokio::time::sleep(Duration::from_millis(ms)).await;
+                    continue;
+                }
+                Some(Step::Meet(n)) => {
+                    open.shared.with(|seen| seen.met += 1);
+                    while open.shared.with(|seen| seen.met) < n {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
                     continue;
                 }
                 Some(Step::Cut) => {
