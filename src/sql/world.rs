@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     ai::{
-        conversation::{Conversations, Turns},
+        cache::{Cache, CorpusEpoch, Epoch, Replays},
+        conversation::{Conversations, Turns, store::purge},
         corpus::{Corpus, Layers},
     },
     error::{Code, Error, Result},
@@ -151,6 +152,14 @@ impl TenantWorld {
         (stored, user)
     }
 
+    /// The state of the documents, for the key of an answer that is found in them; to be read before
+    /// they are searched. `None` while this transaction sees documents that others do not: its
+    /// answers are nobody else's, and nobody else's are its.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks for it"))]
+    pub(super) fn corpus_epoch(&self) -> Option<Epoch> {
+        (!self.tx.lock().has_documents()).then(|| self.state.epoch.now())
+    }
+
     /// A document as this transaction sees it.
     pub(super) fn document(&self, id: Uuid) -> Result<Option<Document>> {
         if let Some(own) = self.tx.lock().document(id) {
@@ -177,6 +186,9 @@ pub(super) struct TenantState {
     pub(super) connections: AtomicUsize,
     /// Who changes which conversation.
     pub(super) turns: Turns,
+    pub(super) cache: Arc<Cache>,
+    pub(super) replays: Arc<Replays>,
+    pub(super) epoch: Arc<CorpusEpoch>,
     index: OnceCell<Index>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
@@ -197,6 +209,9 @@ pub(super) struct Index {
 impl TenantState {
     pub(super) fn new(meter: Arc<Meter>, runtime: Arc<RuntimeEnv>) -> Self {
         Self {
+            cache: Cache::new(meter.tenant().clone()),
+            replays: Replays::new(meter.tenant().clone()),
+            epoch: Arc::default(),
             meter,
             runtime,
             connections: AtomicUsize::new(0),
@@ -225,14 +240,28 @@ impl TenantState {
             .await
     }
 
-    /// A callback for a batch: queues its changes for the index once they are on disk.
+    /// A callback for a batch: queues its changes for the index once they are on disk, and ends the
+    /// time of answers that were found before.
     pub(super) fn apply_when_durable(&self, changes: Vec<Change>) -> impl FnOnce() + Send + 'static {
-        let queue = self.changes.clone();
+        let (queue, epoch) = (self.changes.clone(), self.epoch.clone());
         move || {
             if let Some(queue) = queue.lock().as_mut() {
                 queue.extend(changes);
             }
+            // Only now: whoever reads the new epoch searches with these changes.
+            epoch.advance();
         }
+    }
+
+    /// Deletes what has expired at `now` (microseconds since 1970, UTC): nobody sees it any more.
+    ///
+    /// # Errors
+    /// Those of reading and committing. What was deleted before stays so.
+    pub(super) async fn purge(&self, now: i64) -> Result<()> {
+        purge(self.meter.tenant(), now).await?;
+        self.cache.purge().await?;
+        self.replays.purge().await?;
+        Ok(())
     }
 
     /// Counts a connection in, or refuses it at the cap.
