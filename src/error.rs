@@ -57,6 +57,7 @@ codes! {
     InvalidText = "22P02", Fix;
     InvalidBinary = "22P03", Fix;
     NotNull = "23502", Fix;
+    ForeignKeyViolation = "23503", Fix;
     UniqueViolation = "23505", Fix;
     CheckViolation = "23514", Fix;
     ActiveTransaction = "25001", Fix;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     codec::key,
     error::{Code, Error, Result},
-    tenant::{Batch, Sums, Table, Tenant},
+    tenant::{AMOUNTS_BY_DAY, Batch, Sums, Table, Tenant},
 };
 
 /// How often a reader starts again because counts were written while it read.
@@ -116,7 +116,7 @@ pub fn record(batch: &mut Batch, line: &UsageLine) -> Result<()> {
     let (value, sums) = (line.encode()?, Amounts::of(line)?.to_sums());
     batch.put(Table::Usage, line.key(), value);
     batch.add(Table::Costs, &day_key(line.day()), &sums);
-    batch.publish_amounts(line.day().0, &sums);
+    batch.publish(AMOUNTS_BY_DAY, line.day().0.into(), &sums);
     Ok(())
 }
 

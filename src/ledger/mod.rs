@@ -6,10 +6,14 @@
 //! every crash point. What is too frequent for a commit of its own waits in a [`meter`].
 
 pub mod books;
+pub mod bucket;
+pub mod budget;
 pub mod meter;
 pub mod model;
 pub mod money;
+pub mod plan;
 pub mod price;
+pub mod provider;
 pub mod published;
 pub(crate) mod row;
 pub mod tier;

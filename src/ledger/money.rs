@@ -9,6 +9,9 @@ use crate::error::{Code, Error, Result};
 
 /// Nano-USD in one USD.
 pub const NANO: i64 = 1_000_000_000;
+/// Digits after the point of an amount.
+const DECIMALS: usize = 9;
+const _: () = assert!(NANO == 10_i64.pow(DECIMALS as u32));
 const MICROS_A_DAY: i64 = 86_400_000_000;
 
 /// An amount in nano-USD (10⁻⁹ USD). `i64` reaches 9.2 thousand million USD; beyond it every
@@ -42,6 +45,31 @@ impl Nano {
     /// [`Code::NumericOutOfRange`].
     pub fn times(self, count: i64) -> Result<Self> {
         self.0.checked_mul(count).map(Self).ok_or_else(out_of_range)
+    }
+
+    /// A decimal of USD such as `0.05`, exactly.
+    ///
+    /// # Errors
+    /// [`Code::InvalidText`] unless it is digits with at most one point, [`Code::InvalidParameterValue`] where it
+    /// is finer than a nano-USD, [`Code::NumericOutOfRange`].
+    pub fn from_text(text: &str) -> Result<Self> {
+        let (negative, digits) = match text.trim() {
+            text if text.starts_with('-') => (true, &text[1..]),
+            text => (false, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+        let all_digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+        if whole.len() + part.len() == 0 || !all_digits(whole) || !all_digits(part) {
+            return Err(Error::new(Code::InvalidText, "an amount of USD is written like 12.50"));
+        }
+        let part = part.trim_end_matches('0');
+        if part.len() > DECIMALS {
+            let text = "an amount of USD has at most nine digits after the point";
+            return Err(Error::new(Code::InvalidParameterValue, text));
+        }
+        // Signed from the start: i64::MIN has no positive counterpart.
+        let number = format!("{}{whole}{part:0<DECIMALS$}", if negative { "-" } else { "" });
+        number.parse().map(Self).map_err(|_| out_of_range())
     }
 
     /// The unscaled value of an Arrow `Decimal128(38, 9)` of USD.
@@ -121,6 +149,35 @@ mod tests {
     }
 
     #[test]
+    fn an_amount_is_read_exactly_or_not_at_all() {
+        for (text, nano) in [
+            ("0.1", 100_000_000),
+            ("50", 50 * NANO),
+            (" +0.000000001 ", 1),
+            ("-.5", -500_000_000),
+            ("7.", 7 * NANO),
+            ("0.10000000000000000000", 100_000_000),
+            ("9223372036.854775807", i64::MAX),
+            ("-9223372036.854775808", i64::MIN),
+        ] {
+            assert_eq!(Nano::from_text(text).unwrap(), Nano(nano), "{text}");
+        }
+        for (text, code) in [
+            ("", Code::InvalidText),
+            (".", Code::InvalidText),
+            ("1e3", Code::InvalidText),
+            ("--1", Code::InvalidText),
+            ("1.2.3", Code::InvalidText),
+            ("NaN", Code::InvalidText),
+            ("\u{661}", Code::InvalidText),
+            ("0.0000000001", Code::InvalidParameterValue),
+            ("9223372036.854775808", Code::NumericOutOfRange),
+        ] {
+            assert_eq!(Nano::from_text(text).unwrap_err().code(), code, "{text}");
+        }
+    }
+
+    #[test]
     fn a_day_begins_at_midnight_utc() {
         assert_eq!(Day::of_micros(0), Day(0));
         assert_eq!(Day::of_micros(-1), Day(-1));
@@ -133,6 +190,7 @@ mod tests {
     proptest! {
         #[test]
         fn decimals_and_sums_are_exact(a: i64, b: i64) {
+            prop_assert_eq!(Nano::from_text(&Nano(a).to_string()).ok(), Some(Nano(a)));
             prop_assert_eq!(Nano::from_decimal(Nano(a).decimal()).ok(), Some(Nano(a)));
             prop_assert_eq!(Nano(a).plus(Nano(b)).ok().map(Nano::decimal), Some(i128::from(a) + i128::from(b))
                 .filter(|sum| i64::try_from(*sum).is_ok()));

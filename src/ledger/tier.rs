@@ -37,8 +37,13 @@ pub struct Tier {
 impl Tier {
     /// The key of this row.
     pub fn key(&self) -> Vec<u8> {
+        Self::key_of(&self.name)
+    }
+
+    /// The key of the row of this name.
+    pub fn key_of(name: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
-        key::put_bytes(&mut bytes, self.name.as_bytes());
+        key::put_bytes(&mut bytes, name.as_bytes());
         bytes
     }
 

@@ -15,7 +15,7 @@ use datafusion::{
 };
 
 use super::{
-    guard::{Kind, Parsed},
+    guard::{self, Kind, Parsed},
     planner::last_part,
     prepared::{Plan, text_column},
     session::{Answer, Column, RowTag, Session, Status},
@@ -103,7 +103,7 @@ impl Session {
                     })
                     .collect::<Result<Vec<Option<PgType>>>>()?;
                 let parsed = Parsed {
-                    text: statement.to_string(),
+                    text: guard::keepable(&statement.to_string()),
                     kind: Kind::Sql(statement.clone()),
                 };
                 let prepared = self.prepare(&parsed, &types).await?;
@@ -143,6 +143,7 @@ impl Session {
                     }
                     self.drop_all_statements();
                     self.reset_all();
+                    self.listening.stop();
                     return done("DISCARD ALL");
                 }
                 done(match object_type {
@@ -300,7 +301,7 @@ impl Session {
         let mut arrays = Vec::with_capacity(values.len());
         for (value, wanted) in values.iter().zip(types) {
             let text = format!("SELECT {value}");
-            let parsed = super::guard::parse(&text)?;
+            let parsed = guard::parse(&text)?;
             let [parsed] = parsed.as_slice() else {
                 return Err(Error::new(Code::Syntax, "a parameter is no expression"));
             };

@@ -36,6 +36,7 @@ use crate::{
         meter::{self, Meter},
         model::Models,
         price::Prices,
+        provider::Providers,
         published::Cached,
         tier::Tiers,
         usage::now_micros,
@@ -53,7 +54,10 @@ pub struct Engine {
     pub(super) prices: Arc<Cached<Prices>>,
     pub(super) models: Cached<Models>,
     pub(super) tiers: Cached<Tiers>,
+    pub(super) providers: Cached<Providers>,
     operators: AtomicUsize,
+    /// Held from the checks of a change to the operator's tables to its commit.
+    pub(super) operator_writes: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -90,7 +94,9 @@ impl Engine {
             prices: Arc::default(),
             models: Cached::default(),
             tiers: Cached::default(),
+            providers: Cached::default(),
             operators: AtomicUsize::new(0),
+            operator_writes: tokio::sync::Mutex::default(),
         }))
     }
 

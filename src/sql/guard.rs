@@ -23,9 +23,17 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Parsed {
     pub(super) kind: Kind,
-    /// The statement's own text, for `pg_prepared_statements`.
+    /// The statement's own text, for `pg_prepared_statements`; without its literals where they may be secret.
     pub(super) text: String,
 }
+
+/// The one channel that there is.
+pub(super) const ALERTS: &str = "bulkhead_alerts";
+
+/// Words of statements that carry secrets: none of their literals is kept or listed.
+const SECRET_WORDS: &[&str] = &["api_key", "password", "providers", "set_provider_key", "create_tenant"];
+/// What stands in a kept text for a literal of such a statement.
+const HIDDEN: &str = "'********'";
 
 /// What an allowed statement is.
 #[derive(Clone, Debug)]
@@ -34,7 +42,11 @@ pub(super) enum Kind {
     Sql(Box<Statement>),
     /// `CREATE | ALTER | DROP USER`.
     User(UserStatement),
-    /// `CLOSE ALL`, `UNLISTEN *`: there is never anything to do.
+    /// `LISTEN`: the channel is [`ALERTS`].
+    Listen,
+    /// `UNLISTEN` of [`ALERTS`] or of all.
+    Unlisten,
+    /// `CLOSE ALL`: there is never anything to do.
     Nothing(&'static str),
 }
 
@@ -114,9 +126,40 @@ fn by_words(tokens: &[TokenWithSpan]) -> Result<Option<Kind>> {
         ("CREATE" | "ALTER" | "DROP", "USER" | "ROLE") => Some(Kind::User(UserStatement::parse(&words)?)),
         ("CREATE", "EXTERNAL" | "UNBOUNDED") => return Err(forbidden("CREATE EXTERNAL TABLE")),
         ("CLOSE", "ALL") => Some(Kind::Nothing("CLOSE CURSOR ALL")),
-        ("UNLISTEN", "*") => Some(Kind::Nothing("UNLISTEN")),
+        ("LISTEN", _) => {
+            channel(&words[1..])?;
+            Some(Kind::Listen)
+        }
+        ("UNLISTEN", "*") if words.get(2).is_none_or(|t| **t == Token::EOF) => Some(Kind::Unlisten),
+        ("UNLISTEN", _) => {
+            channel(&words[1..])?;
+            Some(Kind::Unlisten)
+        }
         _ => None,
     })
+}
+
+/// The rest of `LISTEN` and `UNLISTEN` must be the name of the one channel.
+fn channel(words: &[&Token]) -> Result<()> {
+    let name = match words {
+        [Token::Word(w)] | [Token::Word(w), Token::EOF] if w.quote_style.is_some() => w.value.clone(),
+        [Token::Word(w)] | [Token::Word(w), Token::EOF] => w.value.to_lowercase(),
+        _ => return Err(Error::new(Code::Syntax, "syntax error in the name of a channel")),
+    };
+    match name == ALERTS {
+        true => Ok(()),
+        false => Err(Error::new(Code::Unsupported, "channels of your own are not supported")
+            .with_hint(format!("the one channel is {ALERTS}: LISTEN {ALERTS}"))),
+    }
+}
+
+/// A statement as it may be kept and listed.
+pub(super) fn keepable(text: &str) -> String {
+    let dialect = PostgreSqlDialect {};
+    match Tokenizer::new(&dialect, text).tokenize_with_location() {
+        Ok(tokens) => text_of(text, &tokens),
+        Err(_) => HIDDEN.to_owned(),
+    }
 }
 
 /// pgvector's `<+>`, which the tokenizer takes for three operators.
@@ -156,8 +199,27 @@ fn spell_out_table(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     tokens
 }
 
-/// The part of the text that these tokens were read from.
+/// The part of the text that these tokens were read from, or the tokens without literals where these may be secret.
 fn text_of(sql: &str, tokens: &[TokenWithSpan]) -> String {
+    let secret = |t: &TokenWithSpan| matches!(&t.token, Token::Word(w) if SECRET_WORDS.iter().any(|s| w.value.eq_ignore_ascii_case(s)));
+    if tokens.iter().any(secret) {
+        let kept = tokens.iter().map(|t| match &t.token {
+            Token::EOF => String::new(),
+            Token::Whitespace(_) => " ".to_owned(),
+            Token::Word(word) if word.quote_style.is_none() => word.value.clone(),
+            token @ (Token::Comma
+            | Token::LParen
+            | Token::RParen
+            | Token::Period
+            | Token::Eq
+            | Token::RArrow
+            | Token::DoubleColon
+            | Token::Placeholder(_)
+            | Token::Mul) => token.to_string(),
+            _ => HIDDEN.to_owned(),
+        });
+        return kept.collect::<String>().trim().to_owned();
+    }
     let mut real = tokens
         .iter()
         .filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF));

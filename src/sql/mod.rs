@@ -17,6 +17,7 @@ mod documents;
 mod engine;
 mod functions;
 mod guard;
+mod listen;
 mod metering;
 mod nearest;
 mod pg;
@@ -34,6 +35,7 @@ mod yielding;
 
 pub use engine::Engine;
 pub use guard::Parsed;
+pub use listen::Notification;
 pub(crate) use pg::json;
 pub use prepared::Prepared;
 pub use session::{Answer, Column, Notice, RowStream, RowTag, Session};

@@ -87,6 +87,8 @@ pub(super) struct Query {
     pub(super) optimized: bool,
     /// Whether it calls a function that changes something.
     pub(super) effect: bool,
+    /// Whether that function commits by itself.
+    pub(super) alone: bool,
     /// Types the plan's placeholders have; the client's may differ and are cast.
     pub(super) placeholders: Vec<DataType>,
     pub(super) tag: &'static str,
@@ -148,10 +150,10 @@ impl Session {
         let (plan, parameters, placeholders) = self.logical(statement, declared)?;
         let columns = columns_of(&plan);
         let effect = calls(&plan, |f| {
-            functions::FUNCTIONS
-                .iter()
-                .any(|ours| ours.effect && ours.name == f.name())
+            functions::all().any(|ours| ours.effect && ours.name == f.name())
         })?;
+        let alone =
+            effect && (self.world.operator().is_ok() || calls(&plan, |f| functions::ALONE.contains(&f.name()))?);
         let frozen = calls(&plan, |f| f.signature().volatility == Volatility::Stable)?;
         let (plan, optimized) = match frozen {
             true => (plan, false),
@@ -166,6 +168,7 @@ impl Session {
                 plan,
                 optimized,
                 effect,
+                alone,
                 placeholders,
                 tag,
                 path,

@@ -5,12 +5,12 @@ use std::{collections::HashMap, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, OrderBy,
-    OrderByKind, Query, SelectItem, SetExpr, Statement, TableFactor, Value, VisitMut, VisitorMut,
+    OrderByKind, Query, SelectItem, SetExpr, Statement, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::{dialect::PostgreSqlDialect, parser::Parser};
 
 use super::{
-    functions::{self, Function},
+    functions::{self, Function, Kind},
     world::World,
 };
 use crate::{
@@ -84,6 +84,10 @@ impl Dialect<'_> {
                 (None, None) => return Err(no_match(function)),
             };
             self.saw(&value, parameter.kind.pg_type());
+            let value = match parameter.kind {
+                Kind::Usd => exact(value),
+                _ => value,
+            };
             Ok(FunctionArg::Unnamed(FunctionArgExpr::Expr(value)))
         });
         filled.collect()
@@ -96,6 +100,28 @@ fn literal(sql: &str) -> Result<Expr> {
         .try_with_sql(sql)
         .and_then(|mut parser| parser.parse_expr())
         .map_err(Error::internal)
+}
+
+/// A literal number as the text it was written as, so that it does not become a float.
+fn exact(value: Expr) -> Expr {
+    fn written(value: &Expr) -> Option<String> {
+        match value {
+            Expr::Value(literal) => match &literal.value {
+                Value::Number(number, _) => Some(number.to_string()),
+                _ => None,
+            },
+            Expr::Nested(inner) => written(inner),
+            Expr::UnaryOp {
+                op: UnaryOperator::Minus,
+                expr,
+            } => written(expr).map(|number| format!("-{number}")),
+            _ => None,
+        }
+    }
+    match written(&value) {
+        Some(number) => Expr::Value(Value::SingleQuotedString(number).into()),
+        None => value,
+    }
 }
 
 fn no_match(function: &Function) -> Error {

@@ -47,6 +47,8 @@ impl Session {
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
                 Kind::User(statement) => self.run_user(statement).await,
+                Kind::Listen => self.listen(true),
+                Kind::Unlisten => self.listen(false),
                 Kind::Nothing("") => Ok(Answer::Empty),
                 Kind::Nothing(tag) => Ok(Answer::Done { tag: (*tag).to_owned() }),
             },
@@ -61,14 +63,14 @@ impl Session {
             return Ok(Answer::Rows { columns, rows, tag });
         }
         // What it changed must be on disk before its result is shown.
-        if self.status == Status::Open && self.world.operator().is_ok() {
+        if self.status == Status::Open && query.alone {
             return Err(Error::new(
                 Code::ActiveTransaction,
                 "this function cannot run inside a transaction block",
             )
             .with_hint("call it on its own, outside of BEGIN"));
         }
-        if self.world.operator().is_ok() {
+        if query.alone {
             self.point_of_no_return();
         }
         let batches = gather(rows).await?;

@@ -23,6 +23,7 @@ use super::{
     engine::Engine,
     functions,
     guard::{self, Kind, Parsed},
+    listen::Listening,
     pg,
     planner::Names,
     prepared::{Plan, Prepared},
@@ -118,6 +119,7 @@ pub struct Session {
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) status: Status,
     pub(super) notices: Vec<Notice>,
+    pub(super) listening: Listening,
     changed: Vec<&'static str>,
     statements: HashMap<String, Arc<Prepared>>,
     pid: Arc<AtomicI32>,
@@ -133,6 +135,7 @@ impl Session {
     /// # Errors
     /// 53300 at the tenant's connection limit; 22023 for a setting's bad value.
     pub async fn open(engine: Arc<Engine>, login: Login, startup: &[(String, String)]) -> Result<Self> {
+        let settings = Arc::new(Mutex::new(Settings::default()));
         let (world, runtime, connection) = match login {
             Login::Tenant(tenant, user) => {
                 tenant.check_open()?;
@@ -145,6 +148,7 @@ impl Session {
                     state,
                     engine: engine.clone(),
                     tx: Mutex::default(),
+                    settings: settings.clone(),
                     acting_for: Mutex::default(),
                 };
                 (World::Tenant(Box::new(world)), runtime, Some(connection))
@@ -162,7 +166,6 @@ impl Session {
             }
         };
         let world = Arc::new(world);
-        let settings = Arc::new(Mutex::new(Settings::default()));
         settings.lock().fix("session_authorization", world.user().to_owned());
         let (listed, pid) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicI32::new(0)));
         let catalog: Arc<dyn pg::catalog::Snapshots> = Arc::new(SessionCatalog::new(
@@ -188,6 +191,7 @@ impl Session {
             settings,
             status: Status::Idle,
             notices: Vec::new(),
+            listening: Listening::default(),
             changed: Vec::new(),
             statements: HashMap::new(),
             pid,
@@ -461,6 +465,7 @@ impl Session {
         let was = std::mem::replace(&mut self.status, Status::Idle);
         let outcome = self.write().await;
         self.settings.lock().end_transaction(outcome.is_ok());
+        self.end_listening(outcome.is_ok());
         self.settings_changed(None);
         if outcome.is_err() && was == Status::Open {
             self.rollback();
@@ -502,6 +507,7 @@ impl Session {
             *world.tx.lock() = Default::default();
         }
         self.settings.lock().end_transaction(false);
+        self.end_listening(false);
         self.settings_changed(None);
     }
 

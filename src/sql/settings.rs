@@ -7,6 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{
     error::{Code, Error, Result},
+    ledger::money::Nano,
     limits,
 };
 
@@ -18,6 +19,16 @@ enum Rule {
     Text,
     /// One of these words, compared without case; the first is how it is stored.
     Words(&'static [&'static str]),
+    /// On or off.
+    Switch,
+    /// One of these words, compared without case.
+    Choice(&'static [&'static str]),
+    /// Text of at most this many bytes, which is not cut.
+    Exact(usize),
+    /// Seconds or an interval; at most this many seconds.
+    Seconds(u64),
+    /// An amount of USD, or `none`.
+    Usd,
     /// Milliseconds or a PostgreSQL interval such as `5s`; at most this many milliseconds (0 means the most).
     Millis(u64),
     /// A whole number between two bounds.
@@ -38,6 +49,8 @@ pub(super) struct Setting {
     pub(super) description: &'static str,
 }
 
+/// [`Rule::Usd`] without a limit.
+const NO_AMOUNT: &str = "none";
 const ON: &[&str] = &["on", "true", "yes", "1"];
 const OFF: &[&str] = &["off", "false", "no", "0"];
 const UTC: &[&str] = &["UTC", "Etc/UTC", "GMT", "Z", "0", "Universal", "Zulu", "Etc/UCT", "UCT"];
@@ -60,7 +73,16 @@ macro_rules! settings {
 pub(super) const SERVER_VERSION: &str = concat!("16.6 (Bulkhead ", env!("CARGO_PKG_VERSION"), ")");
 
 settings! {
+    "ai.cache" = "on", Rule::Switch, false, "Whether an answer given before may be given again.";
+    "ai.cache_ttl" = "1h", Rule::Seconds(limits::CACHE_TTL_SECONDS), false, "How long an answer may be given again.";
+    "ai.idempotency_key" = "", Rule::Exact(limits::IDEMPOTENCY_KEY_BYTES), false, "Calls with the same key and content are made once.";
+    "ai.max_statement_usd" = "none", Rule::Usd, false, "What the model calls of one statement may cost.";
+    "ai.memory" = "tokens", Rule::Choice(&["tokens", "last_n", "summary"]), false, "What a model is told of a conversation so far.";
+    "ai.memory_messages" = "20", Rule::Int(1, limits::MEMORY_MESSAGES), false, "Messages that it is told of with last_n.";
+    "ai.memory_tokens" = "2000", Rule::Int(1, limits::MEMORY_TOKENS), false, "Tokens of the conversation that it is told.";
+    "ai.on_error" = "error", Rule::Choice(&["error", "null"]), false, "What a failed model call gives: an error, or NULL.";
     "application_name" = "", Rule::Text, true, "Name of the application that opened the session.";
+    "bulkhead.limit_wait" = "0", Rule::Millis(STATEMENT_TIMEOUT_MS), false, "How long a call waits for a rate limit before it fails.";
     "bulkhead.user" = "", Rule::EndUser, false, "End user of this tenant for whom a service acts.";
     "bytea_output" = "hex", Rule::Words(&["hex"]), false, "Text form of bytea.";
     "client_encoding" = "UTF8", Rule::Words(&["UTF8", "UTF-8", "unicode"]), true, "Encoding of the client.";
@@ -106,6 +128,40 @@ pub(super) struct Settings {
     pub(super) asker: Asker,
     /// Settings that `set_config` changed and clients must be told of.
     pub(super) reported: Vec<&'static str>,
+}
+
+/// What the settings of the moment ask of a model call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CallSettings {
+    /// `ai.cache`.
+    pub(super) cache: bool,
+    /// `ai.cache_ttl`.
+    pub(super) cache_ttl: Duration,
+    /// `bulkhead.limit_wait`.
+    pub(super) limit_wait: Duration,
+    /// `ai.max_statement_usd`; `None` is no limit.
+    pub(super) max_statement: Option<Nano>,
+    /// Whether `ai.on_error` is `null`.
+    pub(super) null_on_error: bool,
+    /// `ai.idempotency_key`, where one is set.
+    pub(super) idempotency_key: Option<String>,
+    /// `ai.memory`.
+    pub(super) memory: Memory,
+    /// `ai.memory_tokens`.
+    pub(super) memory_tokens: usize,
+    /// `ai.memory_messages`.
+    pub(super) memory_messages: usize,
+}
+
+/// What a model is told of a conversation so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// As many of the newest messages as fit into a number of tokens.
+    Tokens,
+    /// A number of the newest messages.
+    LastN,
+    /// A summary of the older ones, then the newest.
+    Summary,
 }
 
 /// Who asks, as far as it decides what may be set.
@@ -212,6 +268,27 @@ impl Settings {
         set.filter(|u| !u.is_empty()).cloned()
     }
 
+    /// What the settings ask of a model call made now.
+    pub(super) fn call(&self) -> CallSettings {
+        let text = |name| find(name).map(|s| self.get(s)).unwrap_or_default();
+        let count = |name| text(name).parse().unwrap_or_default();
+        CallSettings {
+            cache: text("ai.cache") == ON[0],
+            cache_ttl: self.duration("ai.cache_ttl").unwrap_or_default(),
+            limit_wait: self.duration("bulkhead.limit_wait").unwrap_or_default(),
+            max_statement: Nano::from_text(&text("ai.max_statement_usd")).ok(),
+            null_on_error: text("ai.on_error") == "null",
+            idempotency_key: Some(text("ai.idempotency_key")).filter(|key| !key.is_empty()),
+            memory: match text("ai.memory").as_str() {
+                "last_n" => Memory::LastN,
+                "summary" => Memory::Summary,
+                _ => Memory::Tokens,
+            },
+            memory_tokens: count("ai.memory_tokens"),
+            memory_messages: count("ai.memory_messages"),
+        }
+    }
+
     /// Schemas in the order of `search_path`, lower case, `$user` left out.
     pub(super) fn path(&self) -> Vec<String> {
         let path = find("search_path").map(|s| self.get(s)).unwrap_or_default();
@@ -260,7 +337,7 @@ impl Setting {
             Rule::Text if value.len() <= limits::NAME_BYTES => Ok(value.to_owned()),
             // PostgreSQL cuts long application names rather than refusing them.
             Rule::Text => Ok(value.chars().take(limits::NAME_BYTES / 4).collect()),
-            Rule::Words(words) => match words.iter().find(|w| w.eq_ignore_ascii_case(value)) {
+            Rule::Words(words) => match listed(words, value) {
                 Some(_) => Ok(words[0].to_owned()),
                 None if self.name == "row_security" => Err(Error::new(
                     Code::InsufficientPrivilege,
@@ -276,6 +353,24 @@ impl Setting {
                 Ok(n) if (*low..=*high).contains(&n) => Ok(n.to_string()),
                 _ => Err(self.invalid(value, &format!("{low} to {high}"))),
             },
+            Rule::Switch if listed(ON, value).is_some() => Ok(ON[0].to_owned()),
+            Rule::Switch if listed(OFF, value).is_some() => Ok(OFF[0].to_owned()),
+            Rule::Switch => Err(self.invalid(value, "on, off")),
+            Rule::Choice(words) => match listed(words, value) {
+                Some(word) => Ok(word.to_owned()),
+                None => Err(self.invalid(value, &words.join(", "))),
+            },
+            Rule::Exact(most) if value.len() <= *most => Ok(value.to_owned()),
+            Rule::Exact(most) => Err(self.invalid(value, &format!("at most {most} bytes"))),
+            Rule::Seconds(most) => match seconds(value) {
+                Some(seconds) if seconds <= *most => Ok(interval(seconds * 1_000)),
+                _ => Err(self.invalid(value, &format!("0 to {most} seconds, or an interval such as '10min'"))),
+            },
+            Rule::Usd if value.eq_ignore_ascii_case(NO_AMOUNT) => Ok(NO_AMOUNT.to_owned()),
+            Rule::Usd => match Nano::from_text(value) {
+                Ok(amount) if amount >= Nano::ZERO => Ok(amount.to_string()),
+                _ => Err(self.invalid(value, "an amount of USD such as 0.05, or none")),
+            },
             Rule::Path if value.len() <= 1024 => Ok(value.to_owned()),
             Rule::Path => Err(self.invalid(value, "a list of schemas")),
             Rule::EndUser if !asker.service => Err(Error::new(
@@ -286,6 +381,10 @@ impl Setting {
             Rule::EndUser => Err(self.invalid(value, "a name of at most 63 bytes")),
         }
     }
+}
+
+fn listed(words: &[&'static str], value: &str) -> Option<&'static str> {
+    words.iter().find(|w| w.eq_ignore_ascii_case(value)).copied()
 }
 
 /// Milliseconds as PostgreSQL shows them, in the largest unit that divides them.
@@ -301,6 +400,15 @@ fn interval(ms: u64) -> String {
         Some((unit, name)) => format!("{}{name}", ms / unit),
         None => "0".to_owned(),
     }
+}
+
+/// Whole seconds of `3600`, `90s`, `10min`, `1h`, `1d`.
+fn seconds(text: &str) -> Option<u64> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(seconds);
+    }
+    let ms = millis(text)?;
+    ms.is_multiple_of(1_000).then_some(ms / 1_000)
 }
 
 /// Milliseconds of `250`, `250ms`, `5s`, `2min`, `1h`, `1d`.
@@ -347,6 +455,65 @@ mod tests {
         s.end_transaction(false);
         assert_eq!(s.get(find("application_name").unwrap()), "a");
         assert_eq!(s.statement_timeout(), limits::STATEMENT_TIMEOUT);
+    }
+
+    #[test]
+    fn what_a_model_call_is_asked() {
+        let mut s = Settings::default();
+        let plain = s.call();
+        assert_eq!(
+            (plain.cache, plain.cache_ttl, plain.limit_wait, plain.max_statement, plain.null_on_error),
+            (true, Duration::from_secs(3_600), Duration::ZERO, None, false)
+        );
+        assert_eq!((plain.memory, plain.idempotency_key), (Memory::Tokens, None));
+        assert!(plain.memory_tokens > 0 && plain.memory_messages > 0);
+        for (name, value, shown) in [
+            ("ai.cache", "FALSE", "off"),
+            ("ai.cache_ttl", "90", "90s"),
+            ("bulkhead.limit_wait", "5s", "5s"),
+            ("ai.max_statement_usd", "0.05", "0.050000000"),
+            ("ai.on_error", "NULL", "null"),
+            ("ai.idempotency_key", "order-7", "order-7"),
+            ("ai.memory", "last_n", "last_n"),
+            ("ai.memory_tokens", "100", "100"),
+            ("ai.memory_messages", "3", "3"),
+        ] {
+            s.set(name, value, false, PLAIN).unwrap();
+            assert_eq!(s.get(find(name).unwrap()), shown);
+        }
+        let asked = CallSettings {
+            cache: false,
+            cache_ttl: Duration::from_secs(90),
+            limit_wait: Duration::from_secs(5),
+            max_statement: Some(Nano(50_000_000)),
+            null_on_error: true,
+            idempotency_key: Some("order-7".to_owned()),
+            memory: Memory::LastN,
+            memory_tokens: 100,
+            memory_messages: 3,
+        };
+        assert_eq!(s.call(), asked);
+        for (name, value) in [
+            ("ai.cache", "maybe"),
+            ("ai.cache_ttl", "1500ms"),
+            ("ai.cache_ttl", "-1"),
+            ("ai.cache_ttl", "100000d"),
+            ("bulkhead.limit_wait", "301s"),
+            ("ai.max_statement_usd", "-1"),
+            ("ai.max_statement_usd", "1e-9"),
+            ("ai.max_statement_usd", "0.0000000001"),
+            ("ai.on_error", "ignore"),
+            ("ai.idempotency_key", &"k".repeat(1_000)),
+            ("ai.memory", "all"),
+            ("ai.memory_tokens", "0"),
+            ("ai.memory_messages", "-3"),
+        ] {
+            let error = s.set(name, value, false, PLAIN).unwrap_err();
+            assert_eq!(error.code(), Code::InvalidParameterValue, "{name} = {value}");
+        }
+        assert_eq!(s.call(), asked);
+        s.set("ai.max_statement_usd", "none", false, PLAIN).unwrap();
+        assert_eq!(s.call().max_statement, None);
     }
 
     #[test]

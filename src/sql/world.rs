@@ -13,12 +13,13 @@ use std::{
 
 use datafusion::execution::runtime_env::RuntimeEnv;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, broadcast};
 use uuid::Uuid;
 
 use super::{
     documents::{self, Chunk, Document},
     engine::Engine,
+    settings::{CallSettings, Settings},
     tx::{Change, Tx},
 };
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
     },
     error::{Code, Error, Result},
     ledger::meter::Meter,
+    limits,
     tenant::{Operator, Role, Table, Tenant, User},
 };
 
@@ -49,6 +51,8 @@ pub(super) struct TenantWorld {
     pub(super) engine: Arc<Engine>,
     /// This session's transaction.
     pub(super) tx: Mutex<Tx>,
+    /// The settings of the session.
+    pub(super) settings: Arc<Mutex<Settings>>,
     /// The end user for whom a service acts.
     pub(super) acting_for: Mutex<Option<String>>,
 }
@@ -129,6 +133,12 @@ impl TenantWorld {
         self.acting_for.lock().clone().unwrap_or_else(|| self.user.name.clone())
     }
 
+    /// What the session's settings ask of a model call made now.
+    #[expect(dead_code, reason = "read by the gate, which is built beside this")]
+    pub(super) fn call_settings(&self) -> CallSettings {
+        self.settings.lock().call()
+    }
+
     /// Runs `search` over the tenant's index with this transaction's writes on top.
     pub(super) async fn with_layers<T>(&self, search: impl FnOnce(&Layers<'_>) -> Result<T>) -> Result<T> {
         let index = self.state.index(&self.tenant).await?;
@@ -189,6 +199,8 @@ pub(super) struct TenantState {
     pub(super) cache: Arc<Cache>,
     pub(super) replays: Arc<Replays>,
     pub(super) epoch: Arc<CorpusEpoch>,
+    /// Tells the tenant's sessions that listen; the payload of an alert.
+    pub(super) alerts: broadcast::Sender<String>,
     index: OnceCell<Index>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
@@ -216,6 +228,7 @@ impl TenantState {
             runtime,
             connections: AtomicUsize::new(0),
             turns: Turns::default(),
+            alerts: broadcast::Sender::new(limits::ALERTS_AHEAD),
             index: OnceCell::new(),
             changes: Arc::default(),
         }

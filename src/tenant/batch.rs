@@ -55,7 +55,7 @@ pub struct Batch {
     writes: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
     expects: Vec<(Table, Vec<u8>, Option<Version>)>,
     adds: BTreeMap<(Table, Vec<u8>), Sums>,
-    amounts: BTreeMap<i32, Sums>,
+    amounts: BTreeMap<(u8, i64), Sums>,
     on_durable: Vec<Box<dyn FnOnce() + Send>>,
     /// What was wrong when it was filled; told at commit.
     refused: Option<Error>,
@@ -98,10 +98,10 @@ impl Batch {
         self.note(sum);
     }
 
-    /// Adds to this tenant's amounts of a day (days since 1970) on the operator's plane. Numbers
-    /// are all that can pass there.
-    pub fn publish_amounts(&mut self, day: i32, delta: &Sums) {
-        let sum = self.amounts.entry(day).or_default().add(delta);
+    /// Adds to this tenant's amounts at a point of a series (its days, for one) on the operator's
+    /// plane. Numbers are all that can pass there.
+    pub fn publish(&mut self, series: u8, point: i64, delta: &Sums) {
+        let sum = self.amounts.entry((series, point)).or_default().add(delta);
         self.note(sum);
     }
 
@@ -132,8 +132,8 @@ impl Batch {
         for ((table, key), delta) in &other.adds {
             self.add(*table, key, delta);
         }
-        for (day, delta) in &other.amounts {
-            self.publish_amounts(*day, delta);
+        for ((series, point), delta) in &other.amounts {
+            self.publish(*series, *point, delta);
         }
         self.on_durable.extend(other.on_durable);
         if let Some(error) = other.refused {
@@ -183,9 +183,9 @@ impl Batch {
         for ((table, key), delta) in self.adds {
             request.add(plane, table, &key, delta)?;
         }
-        for (day, delta) in self.amounts {
+        for ((series, point), delta) in self.amounts {
             let operator = amounts.ok_or_else(|| Error::internal("only tenants have amounts"))?;
-            request.add(operator, Table::Amounts, &amounts_key(plane.id, day), delta)?;
+            request.add(operator, Table::Amounts, &amounts_key(plane.id, series, point), delta)?;
         }
         request.on_durable = self.on_durable;
         Ok(request)
@@ -211,10 +211,30 @@ pub(super) fn check_access(table: Table, access: Access) -> Result<()> {
     }
 }
 
-/// The key in [`Table::Amounts`].
-pub(super) fn amounts_key(tenant: u64, day: i32) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(16);
-    key::put_i64(&mut bytes, tenant as i64);
-    key::put_i64(&mut bytes, i64::from(day));
+/// The series that a tenant's bill is made of: its points are days since 1970.
+pub const AMOUNTS_BY_DAY: u8 = 0;
+
+/// The key in [`Table::Amounts`]: tenant, series, point.
+pub(super) fn amounts_key(tenant: u64, series: u8, point: i64) -> Vec<u8> {
+    let mut bytes = amounts_of(tenant, series);
+    key::put_i64(&mut bytes, point);
     bytes
+}
+
+/// What the keys of a tenant's series begin with.
+pub(super) fn amounts_of(tenant: u64, series: u8) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(17);
+    key::put_i64(&mut bytes, tenant as i64);
+    bytes.push(series);
+    bytes
+}
+
+/// Tenant, series and point of such a key.
+pub(super) fn amounts_read(key: &[u8]) -> Option<(u64, u8, i64)> {
+    let (tenant, rest) = key::take_i64(key)?;
+    let (series, rest) = rest.split_first()?;
+    match key::take_i64(rest)? {
+        (point, []) => Some((tenant as u64, *series, point)),
+        _ => None,
+    }
 }

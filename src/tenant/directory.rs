@@ -114,6 +114,8 @@ pub struct TenantSettings {
     pub suspended: bool,
     /// Whether AI functions may be called.
     pub ai_enabled: bool,
+    /// What else the operator has set; its shape is the ledger's affair. Empty at first.
+    pub plan: Arc<[u8]>,
 }
 
 /// What is stored of a tenant on the operator's plane. Kept when it is dropped, for its bills.
@@ -127,6 +129,9 @@ pub(super) struct Record {
     pub ai_enabled: bool,
     pub created_at_micros: i64,
     pub dropped: Option<Dropped>,
+    /// Stored behind the rest, to the end of the value.
+    #[serde(skip)]
+    pub plan: Arc<[u8]>,
 }
 
 /// See [`Record::dropped`].
@@ -138,10 +143,17 @@ pub(super) struct Dropped {
 
 impl Record {
     pub fn write(&self, request: &mut Request, operator: &Plane) -> Result<()> {
-        let value = postcard::to_stdvec(self).map_err(Error::internal)?;
+        let mut value = postcard::to_stdvec(self).map_err(Error::internal)?;
+        value.extend_from_slice(&self.plan);
         let mut at = Vec::new();
         key::put_i64(&mut at, self.id as i64);
         request.write(operator, Table::Tenants, &at, Some(&value))
+    }
+
+    fn read(value: &[u8]) -> Result<Self> {
+        let (record, plan) = postcard::take_from_bytes::<Self>(value).map_err(|_| seal::corrupted(Table::Tenants))?;
+        let plan = plan.into();
+        Ok(Self { plan, ..record })
     }
 
     pub fn settings(&self) -> TenantSettings {
@@ -150,6 +162,7 @@ impl Record {
             region: self.region.clone(),
             suspended: self.suspended,
             ai_enabled: self.ai_enabled,
+            plan: self.plan.clone(),
         }
     }
 }
@@ -241,7 +254,7 @@ impl Directory {
         let mut keyring = self.keyring.lock().unwrap_or_else(PoisonError::into_inner);
         let mut records = BTreeMap::new();
         for row in self.operator.scan(Table::Tenants, &[]) {
-            let record: Record = postcard::from_bytes(&row?.1.value).map_err(|_| seal::corrupted(Table::Tenants))?;
+            let record = Record::read(&row?.1.value)?;
             records.insert(record.id, record);
         }
         for plane in keyring.planes() {

@@ -8,7 +8,7 @@
 //! - Only [`Attempt::last`] makes a [`Tenant`]. No function takes a tenant's id and touches data.
 //! - Only the committer's thread changes the store; a commit returns when it is on disk.
 //! - Only a tenant commits its own [`Batch`], and only numbers pass to the operator's plane
-//!   ([`Batch::publish_amounts`]).
+//!   ([`Batch::publish`]).
 //! - Only [`PerTenant`] keeps state for all tenants together, and it opens when shown a `Tenant`.
 //! - Never does a read of one tenant wait for a lock of ours that another holds. (sled itself lets
 //!   readers wait while it applies a batch in memory.)
@@ -95,13 +95,13 @@
 //! ```
 //! use bulkhead::tenant::Operator;
 //! fn bill(operator: &Operator) -> bool {
-//!     operator.amounts().is_ok()
+//!     operator.amounts(0).is_ok()
 //! }
 //! ```
 //! ```compile_fail,E0616
 //! use bulkhead::tenant::Operator;
 //! fn bill(operator: &Operator) -> bool {
-//!     operator.directory.amounts(&[]).is_ok()
+//!     operator.directory.amounts(0, &[]).is_ok()
 //! }
 //! ```
 //!
@@ -136,7 +136,7 @@ mod throttle;
 mod users;
 mod vault;
 
-pub use batch::{Batch, Sums};
+pub use batch::{AMOUNTS_BY_DAY, Batch, Sums};
 pub use directory::{Directory, FIRST_OPERATOR, Generated, OPERATOR_DATABASE, OpenOptions, TenantSettings};
 pub use disk::MasterKey;
 pub use handle::Tenant;

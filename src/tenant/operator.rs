@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
-    batch::{self, Batch, Sums, amounts_key},
+    batch::{self, AMOUNTS_BY_DAY, Batch, Sums, amounts_of, amounts_read},
     committer::Request,
-    directory::{Directory, Dropped, Live, OPERATOR_DATABASE, Record},
+    directory::{Directory, Dropped, Live, OPERATOR_DATABASE, Record, TenantSettings},
     plane::{Plane, State},
     seal::{self, Keys, Stored},
     table::{Access, Table},
@@ -130,6 +130,31 @@ impl Operator {
         super::blocking(move || directory.alter_tenant(&name, change)).await
     }
 
+    /// What the operator has set for a tenant. Fails with [`Code::UndefinedObject`].
+    pub fn settings(&self, name: &str) -> Result<TenantSettings> {
+        let live = self.directory.find(name).ok_or_else(|| unknown(name))?;
+        let settings = live.settings.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(settings.clone())
+    }
+
+    /// Replaces the plan of a tenant by what `change` makes of its settings. Of several changes at
+    /// once each sees what the one before has made. Sessions see it at their next statement. Errors
+    /// are [`Code::UndefinedObject`], those of `change` and those of a commit.
+    pub async fn set_plan(
+        &self,
+        name: &str,
+        change: impl FnOnce(&TenantSettings) -> Result<Vec<u8>> + Send + 'static,
+    ) -> Result<()> {
+        let (directory, name) = (self.directory.clone(), name.to_owned());
+        super::blocking(move || {
+            directory.change(&name, |record| {
+                record.plan = change(&record.settings())?.into();
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// Locks a tenant out at once, destroys its key and removes its cells. Works while it is
     /// connected and on a full disk. A crash in between is finished at the next start.
     pub async fn drop_tenant(&self, name: &str) -> Result<Erasure> {
@@ -156,12 +181,10 @@ impl Operator {
         records.values().map(info).collect()
     }
 
-    /// Amounts by tenant and day (days since 1970), those of dropped tenants included.
-    pub fn amounts(&self) -> Result<Vec<(String, i32, Sums)>> {
-        let rows = self.directory.amounts(&[])?;
-        let records = self.directory.records.read().unwrap_or_else(PoisonError::into_inner);
-        let name = |id| records.get(&id).map(|record| record.name.clone()).unwrap_or_default();
-        Ok(rows.into_iter().map(|(id, day, sums)| (name(id), day, sums)).collect())
+    /// What tenants have [published](Batch::publish) in a series, as id, point and sums in this
+    /// order; dropped tenants included. [`Operator::tenants`] has the names.
+    pub fn amounts(&self, series: u8) -> Result<Vec<(u64, i64, Sums)>> {
+        self.directory.amounts(series, &[])
     }
 
     /// A value of the operator's own tables.
@@ -211,6 +234,7 @@ impl Directory {
             ai_enabled: true,
             created_at_micros: now_micros(),
             dropped: None,
+            plan: Arc::default(),
         };
         let keys = Keys::derive(keyring.add(record.id)?);
         let plane = Arc::new(Plane::new(record.id, keys, self.store.clone()));
@@ -244,15 +268,22 @@ impl Directory {
     }
 
     fn alter_tenant(&self, name: &str, change: AlterTenant) -> Result<()> {
+        self.change(name, |record| {
+            if let Some(tier) = change.tier {
+                self.check_tier(&tier)?;
+                record.tier = tier;
+            }
+            record.suspended = change.suspended.unwrap_or(record.suspended);
+            record.ai_enabled = change.ai_enabled.unwrap_or(record.ai_enabled);
+            Ok(())
+        })
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut Record) -> Result<()>) -> Result<()> {
         let _one_at_a_time = self.keyring.lock().unwrap_or_else(PoisonError::into_inner);
         let live = self.find(name).ok_or_else(|| unknown(name))?;
         let mut record = self.record(live.plane.id)?;
-        if let Some(tier) = change.tier {
-            self.check_tier(&tier)?;
-            record.tier = tier;
-        }
-        record.suspended = change.suspended.unwrap_or(record.suspended);
-        record.ai_enabled = change.ai_enabled.unwrap_or(record.ai_enabled);
+        change(&mut record)?;
         let mut request = Request::new(self.operator.clone());
         record.write(&mut request, &self.operator)?;
         self.committer.submit_blocking(request)?;
@@ -278,6 +309,7 @@ impl Directory {
             key_fingerprint: live.plane.keys.fingerprint(),
         };
         record.dropped = Some(dropped.clone());
+        record.plan = Arc::default();
         let before = live.plane.state();
         // From here the committer refuses commits of it, so nothing is written behind the purge.
         live.plane.set_state(State::Dropped);
@@ -299,7 +331,7 @@ impl Directory {
         keyring.destroy(record.id)?;
         let cells = self.purge(record.id)?;
         let mut amounts = Sums::default();
-        for (_, _, sums) in self.amounts(&amounts_key(record.id, 0)[..8])? {
+        for (_, _, sums) in self.amounts(AMOUNTS_BY_DAY, &amounts_of(record.id, AMOUNTS_BY_DAY))? {
             amounts.add(&sums)?;
         }
         let Dropped {
@@ -347,15 +379,17 @@ impl Directory {
         }
     }
 
-    fn amounts(&self, prefix: &[u8]) -> Result<Vec<(u64, i32, Sums)>> {
-        let read = |(at, stored): (Vec<u8>, Stored)| {
-            let (id, rest) = key::take_i64(&at)?;
-            let (day, _) = key::take_i64(rest)?;
-            Some((id as u64, i32::try_from(day).ok()?, Sums::decode(&stored.value)?))
-        };
-        let rows = self.operator.scan(Table::Amounts, prefix);
-        rows.map(|row| read(row?).ok_or_else(|| seal::corrupted(Table::Amounts)))
-            .collect()
+    fn amounts(&self, series: u8, prefix: &[u8]) -> Result<Vec<(u64, i64, Sums)>> {
+        let mut amounts = Vec::new();
+        for row in self.operator.scan(Table::Amounts, prefix) {
+            let (at, stored) = row?;
+            let read = amounts_read(&at).zip(Sums::decode(&stored.value));
+            let ((id, of, point), sums) = read.ok_or_else(|| seal::corrupted(Table::Amounts))?;
+            if of == series {
+                amounts.push((id, point, sums));
+            }
+        }
+        Ok(amounts)
     }
 }
 

@@ -19,7 +19,12 @@ pub enum Published {
 }
 
 impl Published {
-    const ALL: [Published; 4] = [Published::Tiers, Published::Models, Published::Prices, Published::Providers];
+    const ALL: [Published; 4] = [
+        Published::Tiers,
+        Published::Models,
+        Published::Prices,
+        Published::Providers,
+    ];
 
     const fn table(self) -> Table {
         match self {

@@ -57,7 +57,7 @@ pub enum Table {
     Prices = 67,
     /// Providers, published to all; their keys are shown to nobody.
     Providers = 68,
-    /// Amounts per tenant and day, written by [`Batch::publish_amounts`](super::Batch::publish_amounts).
+    /// Numbers of the tenants for the operator, written by [`Batch::publish`](super::Batch::publish).
     Amounts = 69,
     /// Operators; read and written only by the directory.
     Operators = 70,

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use futures::FutureExt;
 use pgwire::messages::{
     data::{FieldDescription, RowDescription},
-    response::{CommandComplete, ReadyForQuery, TransactionStatus},
+    response::{CommandComplete, NotificationResponse, ReadyForQuery, TransactionStatus},
     startup::{Authentication, BackendKeyData, ParameterStatus, SecretKey},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{OwnedSemaphorePermit, watch},
+    time::Instant,
 };
 
 use super::{
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
-    sql::{Column, Session},
+    sql::{Column, Notification, Session},
 };
 
 /// What a finished login gives to the connection.
@@ -49,6 +50,9 @@ pub(super) struct Connection<S> {
     failed: bool,
     /// Whether everything is skipped up to the next Sync, as after an error in the extended protocol.
     skipping: bool,
+    /// Whether nothing has been asked since the last ReadyForQuery and no transaction is open: the only
+    /// time at which a client expects to be told something.
+    at_rest: bool,
     /// The place among all connections, given back at the end.
     _place: OwnedSemaphorePermit,
 }
@@ -71,6 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             implicit: false,
             failed: false,
             skipping: false,
+            at_rest: false,
             _place: place,
         }
     }
@@ -117,25 +122,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.channel.put(&BackendKeyData::new(self.ticket.pid, key))
     }
 
-    /// Waits for the next frame; a stop of the server and too long a silence end the session.
+    /// Waits for the next frame; a stop of the server and too long a silence end the session. A client
+    /// that listens is told meanwhile, which does not make its silence shorter.
     async fn next(&mut self) -> Result<Option<(u8, Bytes)>, Trouble> {
         let in_transaction = self.session.status() != b'I';
-        let patience = self.session.idle_timeout();
-        tokio::select! {
-            biased;
-            _ = self.stop.wait_for(|stop| *stop != Stop::No) => Err(Trouble::Fatal(cancel::stopping())),
-            frame = tokio::time::timeout(patience, self.channel.frame(Stage::Session)) => frame.unwrap_or_else(|_| {
-                let (code, what) = match in_transaction {
-                    true => (Code::IdleInTransaction, "idle-in-transaction"),
-                    false => (Code::IdleTimeout, "idle-session"),
-                };
-                Err(Trouble::Fatal(Error::new(code, format!("terminating connection due to {what} timeout"))))
-            }),
+        let deadline = Instant::now() + self.session.idle_timeout();
+        loop {
+            let frame = tokio::time::timeout_at(deadline, self.channel.frame(Stage::Session));
+            let notification = tokio::select! {
+                biased;
+                _ = self.stop.wait_for(|stop| *stop != Stop::No) => return Err(Trouble::Fatal(cancel::stopping())),
+                frame = frame => return frame.unwrap_or_else(|_| {
+                    let (code, what) = match in_transaction {
+                        true => (Code::IdleInTransaction, "idle-in-transaction"),
+                        false => (Code::IdleTimeout, "idle-session"),
+                    };
+                    Err(Trouble::Fatal(Error::new(code, format!("terminating connection due to {what} timeout"))))
+                }),
+                notification = self.session.notification(), if self.at_rest => notification,
+            };
+            self.tell(&notification)?;
+            self.channel.flush().await?;
         }
+    }
+
+    fn tell(&mut self, notification: &Notification) -> Result<()> {
+        let (channel, payload) = (notification.channel.to_owned(), clean(&notification.payload));
+        // No session has sent it, so it is of none.
+        self.channel.put(&NotificationResponse::new(0, channel, payload))
     }
 
     /// Answers one frame; `false` ends the session.
     async fn answer(&mut self, kind: u8, body: Bytes) -> Result<bool, Trouble> {
+        self.at_rest = false;
         match frame::request(kind, body)? {
             Request::Query(query) => {
                 self.query(&query.query).await?;
@@ -192,6 +211,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         for (name, value) in self.session.take_parameter_changes() {
             self.channel
                 .put(&ParameterStatus::new(name.to_owned(), clean(&value)))?;
+        }
+        self.at_rest = status == b'I';
+        if self.at_rest {
+            let notifications = self.session.take_notifications();
+            notifications.iter().try_for_each(|notification| self.tell(notification))?;
         }
         let status = TransactionStatus::try_from(status).map_err(Error::internal)?;
         self.channel.put(&ReadyForQuery::new(status))?;

@@ -14,6 +14,8 @@ mod cancel;
 mod channel;
 mod complaint;
 mod connection;
+#[cfg(test)]
+mod connection_tests;
 mod datetime;
 mod decode;
 mod encode;

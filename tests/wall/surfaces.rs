@@ -3,7 +3,7 @@
 //!
 //! In the attacks: `{token}` is a word in B's documents, `{b}` B's name, `{b_user}` a user of B, `{b_document}` and
 //! `{b_chunk}` ids of B's, `{b_usage}` the id of a usage line of B's, `{b_vector}` an embedding of B's, `{b_title}` a
-//! title, `{b_question}` a question that B's documents answer.
+//! title, `{b_question}` a question that B's documents answer, `{b_provider}` a provider that B has a key of its own for.
 
 /// How a surface is found again on the running server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,8 @@ pub const SURFACES: &[Surface] = &[
         "DELETE FROM chunks",
     ]),
     surface(Relation, "bulkhead.usage", &[
-        "SELECT user_id, operation, model, prompt_tokens, completion_tokens, cost_usd, status FROM bulkhead.usage WHERE operation NOT IN ('statements', 'statement') ORDER BY at, id",
+        "SELECT user_id, operation, model, prompt_tokens, completion_tokens, cost_usd, status FROM bulkhead.usage WHERE operation NOT IN ('statement', 'vector_search') ORDER BY at, id",
+        "SELECT operation, model, sum(cost_usd) FROM bulkhead.usage WHERE operation = 'vector_search' GROUP BY operation, model",
         "SELECT * FROM bulkhead.usage WHERE id = '{b_usage}'",
         "SELECT count(*) FROM usage WHERE user_id = '{b_user}'",
         "UPDATE bulkhead.usage SET cost_usd = 0 WHERE id = '{b_usage}'",
@@ -117,6 +118,22 @@ pub const SURFACES: &[Surface] = &[
         "DROP USER {b_user}",
         "ALTER USER {b_user} PASSWORD 'mine now'",
         "INSERT INTO bulkhead.users (name) VALUES ('x')",
+    ]),
+    surface(Relation, "bulkhead.models", &[
+        "SELECT * FROM bulkhead.models ORDER BY name",
+        "SELECT provider, model FROM bulkhead.models",
+        "SELECT name FROM models WHERE name = '{b}'",
+        "UPDATE bulkhead.models SET name = 'x'",
+        "DELETE FROM bulkhead.models",
+        "INSERT INTO bulkhead.models (name) VALUES ('x')",
+    ]),
+    surface(Relation, "bulkhead.provider_keys", &[
+        "SELECT * FROM bulkhead.provider_keys",
+        "SELECT api_key FROM bulkhead.provider_keys",
+        "SELECT count(*) FROM provider_keys WHERE provider = '{b_provider}'",
+        "SELECT * FROM bulkhead.provider_keys WHERE 1/(CASE WHEN provider = '{b_provider}' THEN 0 ELSE 1 END) = 1",
+        "INSERT INTO bulkhead.provider_keys (provider) VALUES ('{b_provider}')",
+        "DELETE FROM bulkhead.provider_keys",
     ]),
     surface(Function, "ai.ingest", &[
         "SELECT ai.ingest('A''s own', 'Nothing to see here.') IS NOT NULL",
@@ -159,15 +176,34 @@ pub const SURFACES: &[Surface] = &[
         "SELECT * FROM bulkhead.tenant_costs('{b}', current_date, current_date)",
         "SELECT * FROM bulkhead.tenant_costs('{b}')",
     ]),
+    surface(Function, "bulkhead.set_provider_key", &[
+        "SELECT bulkhead.set_provider_key('{b_provider}', 'sk-of-a')",
+        "SELECT * FROM bulkhead.provider_keys WHERE set_at IS NULL",
+        "SELECT bulkhead.set_provider_key('{b_provider}', NULL)",
+        "SELECT bulkhead.set_provider_key('{b}', 'sk-of-a')",
+        "SELECT bulkhead.set_provider_key('{b}', '{b_provider}', 'sk-of-a')",
+        "SELECT bulkhead.set_provider_key(tenant => '{b}', provider => '{b_provider}', api_key => 'sk-of-a')",
+        "PREPARE of_a AS SELECT bulkhead.set_provider_key('{b_provider}', 'sk-of-a')",
+        "SELECT name, statement FROM pg_prepared_statements ORDER BY name",
+        "DEALLOCATE ALL",
+    ]),
     surface(Function, "public.current_tenant", &["SELECT current_tenant()", "SELECT current_tenant('{b}')"]),
 
     surface(OperatorOnly, "bulkhead.tenants", &["SELECT * FROM bulkhead.tenants", "DELETE FROM bulkhead.tenants WHERE name = '{b}'"]),
     surface(OperatorOnly, "bulkhead.tiers", &["UPDATE bulkhead.tiers SET tokens_per_day = 1"]),
-    surface(OperatorOnly, "bulkhead.providers", &["SELECT * FROM bulkhead.providers"]),
-    surface(OperatorOnly, "bulkhead.models", &["UPDATE bulkhead.models SET provider = 'x'"]),
+    surface(OperatorOnly, "bulkhead.providers", &[
+        "SELECT * FROM bulkhead.providers", "SELECT api_key FROM bulkhead.providers",
+        "UPDATE bulkhead.providers SET api_key = NULL", "DELETE FROM bulkhead.providers",
+        "INSERT INTO bulkhead.providers (name, base_url) VALUES ('mine', 'https://mine.example/v1')",
+    ]),
     surface(OperatorOnly, "bulkhead.create_tenant", &["SELECT bulkhead.create_tenant('stolen', owner => 'o', password => 'p')"]),
     surface(OperatorOnly, "bulkhead.alter_tenant", &["SELECT bulkhead.alter_tenant('{b}', state => 'suspended')"]),
     surface(OperatorOnly, "bulkhead.drop_tenant", &["SELECT bulkhead.drop_tenant('{b}')"]),
+    surface(OperatorOnly, "bulkhead.tenant_stats", &["SELECT * FROM bulkhead.tenant_stats", "SELECT * FROM tenant_stats WHERE tenant = '{b}'"]),
+    surface(OperatorOnly, "bulkhead.set_tenant", &[
+        "SELECT bulkhead.set_tenant('{b}', system_prompt => 'x')",
+        "SELECT bulkhead.set_tenant('{b}', timezone => 'Asia/Tokyo', model => 'default-large')",
+    ]),
 
 
     surface(Setting, "search_path", &[
@@ -176,6 +212,22 @@ pub const SURFACES: &[Surface] = &[
     ]),
     surface(Setting, "application_name", &["SET application_name = '{b}'", "SHOW application_name", "RESET application_name"]),
     surface(Setting, "statement_timeout", &["SET statement_timeout = 1000", "SHOW statement_timeout", "RESET statement_timeout"]),
+    surface(Setting, "ai.cache", &["SET ai.cache = off", "SHOW ai.cache", "RESET ai.cache", "SET ai.cache = '{b}'"]),
+    surface(Setting, "ai.cache_ttl", &["SET ai.cache_ttl = '1h'", "SHOW ai.cache_ttl", "SET ai.cache_ttl = '{b}'", "RESET ai.cache_ttl"]),
+    surface(Setting, "ai.idempotency_key", &[
+        "SET ai.idempotency_key = '{b_usage}'", "SELECT ai.rag('{b_question}')", "SHOW ai.idempotency_key", "RESET ai.idempotency_key",
+    ]),
+    surface(Setting, "ai.max_statement_usd", &["SET ai.max_statement_usd = 0", "SHOW ai.max_statement_usd", "RESET ai.max_statement_usd"]),
+    surface(Setting, "ai.memory", &["SET ai.memory = 'summary'", "SET ai.memory = '{b}'", "SHOW ai.memory", "RESET ai.memory"]),
+    surface(Setting, "ai.memory_tokens", &["SET ai.memory_tokens = 1000000", "SHOW ai.memory_tokens", "RESET ai.memory_tokens"]),
+    surface(Setting, "ai.memory_messages", &["SET ai.memory_messages = 1000", "SHOW ai.memory_messages", "RESET ai.memory_messages"]),
+    surface(Setting, "bulkhead.user", &["SET bulkhead.user = '{b_user}'", "SHOW bulkhead.user", "SELECT set_config('bulkhead.user', '{b_user}', false)"]),
+    surface(Setting, "ai.on_error", &["SET ai.on_error = 'null'", "SELECT ai.rag('{b_question}')", "RESET ai.on_error"]),
+    surface(Setting, "bulkhead.limit_wait", &["SET bulkhead.limit_wait = '1s'", "SHOW bulkhead.limit_wait", "RESET bulkhead.limit_wait"]),
+    surface(Statement, "listening", &[
+        "LISTEN bulkhead_alerts", "SELECT 1", "LISTEN \"{b}\"", "LISTEN \"{b}.bulkhead_alerts\"", "UNLISTEN \"{b}\"",
+        "SELECT 1", "UNLISTEN *",
+    ]),
     surface(Setting, "everything else", &[
         "SET bulkhead.tenant = '{b}'", "SELECT set_config('bulkhead.tenant', '{b}', false)", "SET ROLE {b_user}",
         "SET SESSION AUTHORIZATION {b_user}", "SELECT current_setting('bulkhead.tenant')", "SHOW ALL",

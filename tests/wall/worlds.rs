@@ -45,6 +45,7 @@ impl Facts {
             ("{b_vector}", &self.vector),
             ("{b_title}", &self.title),
             ("{b_question}", &self.question),
+            ("{b_provider}", PROVIDER),
             ("{name}", name),
         ]
         .iter()
@@ -77,6 +78,10 @@ pub struct World {
 
 /// A word that only B's documents hold and that no attack repeats: a leak cannot be an echo.
 const UNSAID: &str = "Zyxq8Unsaid4Pomegranate7Ledger";
+/// The operator's key of [`PROVIDER`], which nobody is ever told.
+const OPERATORS_KEY: &str = "sk-Zyxq9Unsaid5Operators8Key";
+/// A provider that every world has. B has a key of its own for it, with [`UNSAID`] in it.
+const PROVIDER: &str = "openai";
 
 impl World {
     /// A world from scratch.
@@ -86,6 +91,12 @@ impl World {
         if neighbour != Neighbour::Absent {
             server.create_tenants(&[B]).await;
         }
+        let provider = format!(
+            "INSERT INTO bulkhead.providers (name, base_url, api_key) \
+             VALUES ('{PROVIDER}', 'http://127.0.0.1:9/v1', '{OPERATORS_KEY}')"
+        );
+        let operator = server.operator().await;
+        operator.batch_execute(&provider).await.expect("the operator has a provider");
         let a = server.connect(A, "owner").await;
         for (title, content) in [
             ("Attic", "The lamp is in the attic, beside the trunk."),
@@ -97,7 +108,7 @@ impl World {
         }
         let mut world = Self {
             server,
-            canaries: Vec::new(),
+            canaries: vec![Canary::text(OPERATORS_KEY)],
             facts: None,
         };
         if neighbour == Neighbour::Full {
@@ -125,6 +136,7 @@ impl World {
                 "INSERT INTO ai.documents (title, content) VALUES ('{UNSAID} {i}', '{text}')"
             ));
         }
+        statements.push(format!("SELECT bulkhead.set_provider_key('{PROVIDER}', 'sk-{UNSAID}')"));
         statements.push(format!("SELECT ai.rag('{question} {UNSAID}')"));
         statements.push(format!("SELECT * FROM ai.search('{token} {UNSAID}')"));
         for sql in &statements {
@@ -146,13 +158,14 @@ impl World {
         // A says the vector of B's document in its attacks, so the canary is that of another one.
         let sql = format!("SELECT embedding FROM ai.chunks WHERE content LIKE '{token} lamp%' LIMIT 1");
         let unsaid_vector = rows(&b, &sql).await[0][0].clone();
-        self.canaries = vec![
+        let (text, vector) = (
             Canary::text(UNSAID),
             Canary::vector("an embedding of B's", &unsaid_vector),
-        ];
-        assert!(self.canaries[0].found_in(&own.heard).is_some(), "the tap hears");
+        );
+        assert!(text.found_in(&own.heard).is_some(), "the tap hears");
         own.query(&sql).await;
-        assert!(self.canaries[1].found_in(&own.heard).is_some(), "the tap hears vectors");
+        assert!(vector.found_in(&own.heard).is_some(), "the tap hears vectors");
+        self.canaries.extend([text, vector]);
         own.prepared(&sql, &[], 1).await;
         let vector = chunk[1].clone();
         let (chunk, usage) = (chunk[0].clone(), usage);

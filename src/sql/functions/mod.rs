@@ -1,11 +1,12 @@
-//! Bulkhead's own SQL functions: one constant list, one line each.
+//! Bulkhead's own SQL functions: constant lists, one entry each.
 //!
-//! Registration, argument defaults, `\df` and the tests all iterate [`FUNCTIONS`]. Pure vector
+//! Registration, argument defaults, `\df` and the tests all iterate [`all`] of them. Pure vector
 //! functions, which hold nothing of a session, are in [`vector`].
 
 mod ai;
 mod conversations;
 mod operator;
+mod owner;
 pub(super) mod scalar;
 pub(super) mod settings;
 pub(super) mod vector;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use datafusion::{
     arrow::{
         array::{Array, AsArray, RecordBatch},
-        datatypes::{DataType, Field, Float32Type},
+        datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType, Field, Float32Type},
     },
     common::{Result as DfResult, ScalarValue},
     logical_expr::ScalarUDF,
@@ -27,6 +28,7 @@ use super::{pg, world::World};
 use crate::{
     codec::pgtype::{PgType, Scalar},
     error::{Code, Error, Result},
+    ledger::money::Nano,
     tenant::Role,
 };
 
@@ -65,6 +67,8 @@ pub(super) enum Kind {
     Date,
     Jsonb,
     Uuid,
+    /// An amount of USD, never by way of a float.
+    Usd,
     /// Text to be embedded, or a vector.
     Query,
 }
@@ -78,12 +82,15 @@ impl Kind {
             Self::Date => Scalar::Date,
             Self::Jsonb => Scalar::Jsonb,
             Self::Uuid => Scalar::Uuid,
+            Self::Usd => Scalar::Numeric,
         })
     }
 
-    /// The Arrow type a value is cast to before the call; a query keeps being text or a vector.
+    /// The Arrow type a value is cast to before the call; a query keeps being text or a vector, and an
+    /// amount what it is.
     fn arrow(self, given: &DataType) -> DataType {
         match self {
+            Self::Usd => given.clone(),
             Self::Query
                 if matches!(
                     given,
@@ -133,7 +140,12 @@ const fn t(scalar: Scalar) -> PgType {
 }
 
 /// Every function there is.
-pub(super) const FUNCTIONS: &[Function] = &[
+pub(super) fn all() -> impl Iterator<Item = &'static Function> {
+    FUNCTIONS.iter().chain(owner::FUNCTIONS).chain(operator::FUNCTIONS)
+}
+
+/// Those that read and write what a tenant holds.
+const FUNCTIONS: &[Function] = &[
     Function {
         name: "ai.ingest",
         parameters: &[
@@ -282,51 +294,19 @@ pub(super) const FUNCTIONS: &[Function] = &[
         effect: false,
         call: ai::current_tenant,
     },
-    Function {
-        name: "bulkhead.create_tenant",
-        parameters: &[
-            parameter("name", Kind::Text, None),
-            parameter("tier", Kind::Text, Some("'free'")),
-            parameter("region", Kind::Text, Some("NULL")),
-            parameter("owner", Kind::Text, Some("'owner'")),
-            parameter("password", Kind::Text, None),
-        ],
-        returns: Returns::Value(t(Scalar::Text)),
-        plane: Plane::Operator,
-        effect: true,
-        call: operator::create_tenant,
-    },
-    Function {
-        name: "bulkhead.alter_tenant",
-        parameters: &[
-            parameter("name", Kind::Text, None),
-            parameter("tier", Kind::Text, Some("NULL")),
-            parameter("state", Kind::Text, Some("NULL")),
-            parameter("ai_enabled", Kind::Bool, Some("NULL")),
-        ],
-        returns: Returns::Value(t(Scalar::Text)),
-        plane: Plane::Operator,
-        effect: true,
-        call: operator::alter_tenant,
-    },
-    Function {
-        name: "bulkhead.drop_tenant",
-        parameters: &[parameter("name", Kind::Text, None)],
-        returns: Returns::Value(t(Scalar::Jsonb)),
-        plane: Plane::Operator,
-        effect: true,
-        call: operator::drop_tenant,
-    },
 ];
+
+/// Tenants' functions that commit by themselves, and thus stand in no transaction block.
+pub(super) const ALONE: &[&str] = &["bulkhead.set_provider_key"];
 
 /// The function of a name, as far as it exists on this session's plane.
 pub(super) fn find(world: &World, name: &str) -> Option<&'static Function> {
-    FUNCTIONS.iter().find(|f| f.name == name && f.exists_for(world))
+    all().find(|f| f.name == name && f.exists_for(world))
 }
 
 /// Every function of this session's plane.
 pub(super) fn visible(world: &World) -> impl Iterator<Item = &'static Function> {
-    FUNCTIONS.iter().filter(move |f| f.exists_for(world))
+    all().filter(move |f| f.exists_for(world))
 }
 
 /// The scalar forms, bound to a session.
@@ -473,6 +453,29 @@ impl Args {
 
     pub(super) fn int(&self, i: usize) -> Result<i64> {
         self.int_or_null(i).ok_or_else(|| self.missing(i))
+    }
+
+    /// An amount of USD, exactly as it was written.
+    pub(super) fn usd_or_null(&self, i: usize) -> Result<Option<Nano>> {
+        let whole = |n: i128| Nano::from_text(&n.to_string()).map(Some);
+        match self.value(i) {
+            value if value.is_null() => Ok(None),
+            ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => {
+                Nano::from_text(text).map(Some)
+            }
+            ScalarValue::Int16(Some(n)) => whole((*n).into()),
+            ScalarValue::Int32(Some(n)) => whole((*n).into()),
+            ScalarValue::Int64(Some(n)) => whole((*n).into()),
+            ScalarValue::Decimal128(Some(unscaled), _, scale) => {
+                let decimal = Decimal128Type::format_decimal(*unscaled, DECIMAL128_MAX_PRECISION, *scale);
+                Nano::from_text(&decimal).map(Some)
+            }
+            _ => {
+                let name = self.function.parameters.get(i).map_or("argument", |p| p.name);
+                let text = format!("{}: {name} must be numeric", self.function.name);
+                Err(Error::new(Code::DatatypeMismatch, text).with_hint("write it out, such as 12.50, or cast to numeric"))
+            }
+        }
     }
 
     pub(super) fn bool_or_null(&self, i: usize) -> Option<bool> {

@@ -1,4 +1,4 @@
-//! The operator's functions: create, alter and drop tenants.
+//! The operator's functions: create, alter and drop tenants, and set what one of them gets.
 
 use std::sync::Arc;
 
@@ -8,23 +8,100 @@ use datafusion::arrow::{
 };
 use futures::future::BoxFuture;
 
-use super::{Args, t};
+use super::{Args, Function, Kind, Plane, Returns, parameter, t};
 use crate::{
     codec::pgtype::Scalar,
     error::{Code, Error, Result},
-    ledger::books::Amounts,
-    sql::{pg, world::World},
-    tenant::{AlterTenant, NewTenant},
+    ledger::{
+        books::Amounts,
+        budget::{self, Window},
+        model,
+        plan::TenantPlan,
+        provider::origin,
+        tier::Tier,
+        usage::now_micros,
+    },
+    limits,
+    sql::{pg, relations::operator::check_model, world::World},
+    tenant::{AlterTenant, NewTenant, Operator, Table},
 };
 
 type Answer = BoxFuture<'static, Result<RecordBatch>>;
+
+/// The functions of the operator's plane.
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function {
+        name: "bulkhead.create_tenant",
+        parameters: &[
+            parameter("name", Kind::Text, None),
+            parameter("tier", Kind::Text, Some("'free'")),
+            parameter("region", Kind::Text, Some("NULL")),
+            parameter("owner", Kind::Text, Some("'owner'")),
+            parameter("password", Kind::Text, None),
+        ],
+        returns: Returns::Value(t(Scalar::Text)),
+        plane: Plane::Operator,
+        effect: true,
+        call: create_tenant,
+    },
+    Function {
+        name: "bulkhead.alter_tenant",
+        parameters: &[
+            parameter("name", Kind::Text, None),
+            parameter("tier", Kind::Text, Some("NULL")),
+            parameter("state", Kind::Text, Some("NULL")),
+            parameter("ai_enabled", Kind::Bool, Some("NULL")),
+        ],
+        returns: Returns::Value(t(Scalar::Text)),
+        plane: Plane::Operator,
+        effect: true,
+        call: alter_tenant,
+    },
+    Function {
+        name: "bulkhead.drop_tenant",
+        parameters: &[parameter("name", Kind::Text, None)],
+        returns: Returns::Value(t(Scalar::Jsonb)),
+        plane: Plane::Operator,
+        effect: true,
+        call: drop_tenant,
+    },
+    Function {
+        name: "bulkhead.set_tenant",
+        parameters: &[
+            parameter("tenant", Kind::Text, None),
+            parameter("system_prompt", Kind::Text, Some("NULL")),
+            parameter("model", Kind::Text, Some("NULL")),
+            parameter("timezone", Kind::Text, Some("NULL")),
+            parameter("webhook", Kind::Text, Some("NULL")),
+            parameter("embedding_model", Kind::Text, Some("NULL")),
+            parameter("allow_unpriced", Kind::Bool, Some("NULL")),
+        ],
+        returns: Returns::Value(t(Scalar::Text)),
+        plane: Plane::Operator,
+        effect: true,
+        call: set_tenant,
+    },
+    Function {
+        name: "bulkhead.set_budget",
+        parameters: &[
+            parameter("tenant", Kind::Text, None),
+            parameter("window", Kind::Text, None),
+            parameter("amount_usd", Kind::Usd, None),
+            parameter("hard", Kind::Bool, Some("true")),
+        ],
+        returns: Returns::Value(t(Scalar::Text)),
+        plane: Plane::Operator,
+        effect: true,
+        call: set_budget,
+    },
+];
 
 fn one(scalar: Scalar, text: &str) -> Result<RecordBatch> {
     let schema = Schema::new(vec![t(scalar).field("value", true)]);
     RecordBatch::try_new(Arc::new(schema), vec![Arc::new(StringArray::from(vec![text]))]).map_err(Error::internal)
 }
 
-pub(super) fn create_tenant(world: Arc<World>, args: Args) -> Answer {
+fn create_tenant(world: Arc<World>, args: Args) -> Answer {
     Box::pin(async move {
         let new = NewTenant {
             name: args.text(0)?.to_owned(),
@@ -39,7 +116,7 @@ pub(super) fn create_tenant(world: Arc<World>, args: Args) -> Answer {
     })
 }
 
-pub(super) fn alter_tenant(world: Arc<World>, args: Args) -> Answer {
+fn alter_tenant(world: Arc<World>, args: Args) -> Answer {
     Box::pin(async move {
         let suspended = match args.text_or_null(2) {
             None => None,
@@ -62,7 +139,7 @@ pub(super) fn alter_tenant(world: Arc<World>, args: Args) -> Answer {
     })
 }
 
-pub(super) fn drop_tenant(world: Arc<World>, args: Args) -> Answer {
+fn drop_tenant(world: Arc<World>, args: Args) -> Answer {
     Box::pin(async move {
         let erasure = world.operator()?.operator.drop_tenant(args.text(0)?).await?;
         let billed = match erasure.amounts.0.is_empty() {
@@ -80,5 +157,126 @@ pub(super) fn drop_tenant(world: Arc<World>, args: Args) -> Answer {
             "total_cost_usd": billed.total()?.to_string(),
         });
         one(Scalar::Jsonb, &pg::json::canonical(&certificate.to_string())?)
+    })
+}
+
+/// What to change about a tenant's plan: `None` leaves it, empty text takes it away.
+struct Wishes {
+    system_prompt: Option<String>,
+    model: Option<String>,
+    timezone: Option<String>,
+    webhook: Option<String>,
+    embedding_model: Option<String>,
+    allow_unpriced: Option<bool>,
+}
+
+impl Wishes {
+    fn check(&self, operator: &Operator) -> Result<()> {
+        let given = |wish: &Option<String>| wish.clone().filter(|text| !text.is_empty());
+        if let Some(alias) = given(&self.model) {
+            check_model(operator, &alias, model::Kind::Chat, Code::UndefinedObject)?;
+        }
+        if let Some(alias) = given(&self.embedding_model) {
+            check_model(operator, &alias, model::Kind::Embedding, Code::UndefinedObject)?;
+        }
+        if let Some(url) = given(&self.webhook) {
+            origin(&url)?;
+        }
+        if let Some(name) = &self.timezone {
+            budget::zone(name)?;
+        }
+        let most = limits::SYSTEM_PROMPT_BYTES;
+        match &self.system_prompt {
+            Some(text) if text.len() > most => Err(Error::new(
+                Code::TooLarge,
+                format!("a system prompt has at most {most} bytes"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn apply(self, plan: &mut TenantPlan) {
+        let or_none = |text: String| Some(text).filter(|text| !text.is_empty());
+        if let Some(text) = self.system_prompt {
+            let text = or_none(text);
+            if text.as_ref() != plan.system_prompt.as_ref().map(|prompt| &prompt.text) {
+                plan.set_system_prompt(text, now_micros());
+            }
+        }
+        if let Some(alias) = self.model {
+            plan.model = or_none(alias);
+        }
+        if let Some(alias) = self.embedding_model {
+            plan.embedding_model = or_none(alias);
+        }
+        if let Some(url) = self.webhook {
+            plan.webhook = or_none(url);
+        }
+        if let Some(name) = self.timezone {
+            plan.timezone = name;
+        }
+        plan.allow_unpriced = self.allow_unpriced.unwrap_or(plan.allow_unpriced);
+    }
+}
+
+/// Refuses a system prompt of its own to a tier without that right.
+fn check_prompt(operator: &Operator, tier: &str) -> Result<()> {
+    let stored = operator.get(Table::Tiers, &Tier::key_of(tier))?;
+    match stored.map(|row| Tier::decode(&row.value)).transpose()? {
+        Some(tier) if tier.custom_prompt => Ok(()),
+        _ => Err(Error::new(
+            Code::InsufficientPrivilege,
+            format!("tier \"{tier}\" has no system prompt of its own"),
+        )
+        .with_hint("move the tenant to a tier whose custom_prompt is true, such as enterprise")),
+    }
+}
+
+fn set_tenant(world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        let text = |i| args.text_or_null(i).map(str::to_owned);
+        let wishes = Wishes {
+            system_prompt: text(1),
+            model: text(2),
+            timezone: text(3),
+            webhook: text(4),
+            embedding_model: text(5),
+            allow_unpriced: args.bool_or_null(6),
+        };
+        let _one_at_a_time = world.engine().operator_writes.lock().await;
+        let operator = world.operator()?.operator.clone();
+        wishes.check(&operator)?;
+        let inside = operator.clone();
+        let change = operator.set_plan(args.text(0)?, move |settings| {
+            let prompt = wishes.system_prompt.as_ref().filter(|text| !text.is_empty());
+            if prompt.is_some() {
+                check_prompt(&inside, &settings.tier)?;
+            }
+            let mut plan = TenantPlan::decode(&settings.plan)?;
+            wishes.apply(&mut plan);
+            plan.encode()
+        });
+        change.await?;
+        one(Scalar::Text, args.text(0)?)
+    })
+}
+
+/// The window of a name.
+pub(super) fn window(name: &str) -> Result<Window> {
+    Window::parse(name).ok_or_else(|| Error::new(Code::InvalidParameterValue, "window must be 'day' or 'month'"))
+}
+
+fn set_budget(world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        let (window, amount) = (window(args.text(1)?)?, args.usd_or_null(2)?);
+        let hard = args.bool(3)?;
+        let operator = &world.operator()?.operator;
+        let change = operator.set_plan(args.text(0)?, move |settings| {
+            let mut plan = TenantPlan::decode(&settings.plan)?;
+            plan.set_budget(window, amount, hard)?;
+            plan.encode()
+        });
+        change.await?;
+        one(Scalar::Text, args.text(0)?)
     })
 }

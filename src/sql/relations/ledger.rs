@@ -1,14 +1,17 @@
 //! `bulkhead.usage` and `bulkhead.costs`: a tenant's own, and the operator's amounts over all.
 
+use std::collections::HashMap;
+
 use super::{Out, Scan, rows::Cell, t};
 use crate::{
     codec::pgtype::{PgType, Scalar},
-    error::Result,
+    error::{Error, Result},
     ledger::{
         books::{self, Amounts},
         money::{Day, Nano},
     },
     sql::world::World,
+    tenant::AMOUNTS_BY_DAY,
 };
 
 pub(super) const USAGE_COLUMNS: &[(&str, PgType)] = &[
@@ -83,6 +86,20 @@ pub(super) fn read_cache(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Resu
     Ok(())
 }
 
+pub(super) const TENANT_STATS_COLUMNS: &[(&str, PgType)] = &[
+    ("tenant", t(Scalar::Text)),
+    ("tier", t(Scalar::Text)),
+    ("state", t(Scalar::Text)),
+    ("created_at", t(Scalar::Timestamptz)),
+    ("active_days", t(Scalar::Int8)),
+    ("last_active", t(Scalar::Date)),
+    ("llm_tokens", t(Scalar::Int8)),
+    ("llm_cost_usd", t(Scalar::Numeric)),
+    ("db_query_count", t(Scalar::Int8)),
+    ("vector_search_count", t(Scalar::Int8)),
+    ("total_cost_usd", t(Scalar::Numeric)),
+];
+
 pub(super) fn read_usage(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Result<()> {
     for line in books::usage(&world.tenant()?.state.meter) {
         let line = line?;
@@ -139,8 +156,12 @@ pub(super) fn read_costs(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Resu
 
 /// Every tenant's amounts by day, in the order of names and days.
 fn all_costs(world: &World) -> Result<Vec<(String, Day, Amounts)>> {
+    let operator = &world.operator()?.operator;
+    let tenants: HashMap<u64, String> = operator.tenants().into_iter().map(|t| (t.id, t.name)).collect();
     let mut all = Vec::new();
-    for (tenant, day, sums) in world.operator()?.operator.amounts()? {
+    for (id, day, sums) in operator.amounts(AMOUNTS_BY_DAY)? {
+        let day = i32::try_from(day).map_err(Error::internal)?;
+        let tenant = tenants.get(&id).cloned().unwrap_or_default();
         all.push((tenant, Day(day), Amounts::from_sums(&sums)?));
     }
     all.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
@@ -180,6 +201,40 @@ pub(super) fn read_all_usage(world: &World, _scan: &Scan, out: &mut Out<'_>) -> 
             if !more {
                 return Ok(());
             }
+        }
+    }
+    Ok(())
+}
+
+/// One line for each tenant there ever was. Of several of one name each has its own.
+pub(super) fn read_tenant_stats(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Result<()> {
+    let operator = &world.operator()?.operator;
+    let mut sums: HashMap<u64, (i64, i64, Amounts)> = HashMap::new();
+    for (id, day, day_sums) in operator.amounts(AMOUNTS_BY_DAY)? {
+        let (days, last, sum) = sums.entry(id).or_insert((0, day, Amounts::default()));
+        (*days, *last) = (*days + 1, (*last).max(day));
+        *sum = sum.plus(Amounts::from_sums(&day_sums)?)?;
+    }
+    for tenant in operator.tenants() {
+        let stats = sums.get(&tenant.id);
+        let amounts = stats.map(|(_, _, sum)| *sum).unwrap_or_default();
+        let last = stats.and_then(|(_, last, _)| i32::try_from(*last).ok());
+        let total = amounts.total()?;
+        let more = out.push(|column| match column {
+            0 => Cell::Text(&tenant.name),
+            1 => Cell::Text(&tenant.tier),
+            2 => Cell::Text(tenant.state),
+            3 => Cell::Time(tenant.created_at_micros),
+            4 => Cell::Int(stats.map_or(0, |(days, _, _)| *days)),
+            5 => last.map_or(Cell::Null, Cell::Date),
+            6 => Cell::Int(amounts.llm_tokens),
+            7 => Cell::Nano(amounts.llm.0),
+            8 => Cell::Int(amounts.db_queries),
+            9 => Cell::Int(amounts.vector_searches),
+            _ => Cell::Nano(total.0),
+        })?;
+        if !more {
+            break;
         }
     }
     Ok(())

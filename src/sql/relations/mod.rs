@@ -1,12 +1,14 @@
-//! The tables and views of the schemas `ai` and `bulkhead`: one constant list.
+//! The tables and views of the schemas `ai` and `bulkhead`: constant lists.
 //!
 //! A relation reads from one session's [`World`] and nothing else. Planning, `\d`,
-//! `information_schema` and the leak tests all iterate [`RELATIONS`].
+//! `information_schema` and the leak tests all iterate [`visible`] ones.
 
 mod conversations;
 mod documents;
 mod ledger;
-mod operator;
+mod list;
+pub(super) mod operator;
+mod providers;
 pub(super) mod rows;
 
 use std::sync::Arc;
@@ -119,8 +121,8 @@ const fn t(scalar: Scalar) -> PgType {
     PgType::Scalar(scalar)
 }
 
-/// Every relation there is.
-pub(super) const RELATIONS: &[Relation] = &[
+/// The relations of what a tenant holds and uses; [`list`] has the others.
+const RELATIONS: &[Relation] = &[
     Relation {
         schema: "ai",
         name: "documents",
@@ -220,77 +222,12 @@ pub(super) const RELATIONS: &[Relation] = &[
         vector: None,
         comment: "Users of this tenant.",
     },
-    Relation {
-        schema: "bulkhead",
-        name: "tenants",
-        plane: RelationPlane::Operator,
-        columns: operator::TENANT_COLUMNS,
-        read: operator::read_tenants,
-        write: None,
-        key: None,
-        vector: None,
-        comment: "Tenants; change them with bulkhead.create_tenant, alter_tenant and drop_tenant.",
-    },
-    Relation {
-        schema: "bulkhead",
-        name: "tiers",
-        plane: RelationPlane::Operator,
-        columns: operator::TIER_COLUMNS,
-        read: operator::read_tiers,
-        write: Some(operator::write_tiers),
-        key: None,
-        vector: None,
-        comment: "What each tier may do.",
-    },
-    Relation {
-        schema: "bulkhead",
-        name: "models",
-        plane: RelationPlane::Operator,
-        columns: operator::MODEL_COLUMNS,
-        read: operator::read_models,
-        write: Some(operator::write_models),
-        key: None,
-        vector: None,
-        comment: "Aliases by which tiers, tenants and SQL name a model.",
-    },
-    Relation {
-        schema: "bulkhead",
-        name: "model_prices",
-        plane: RelationPlane::Operator,
-        columns: operator::PRICE_COLUMNS,
-        read: operator::read_prices,
-        write: Some(operator::write_prices),
-        key: None,
-        vector: None,
-        comment: "Prices by model and date, in nano-USD a token.",
-    },
-    Relation {
-        schema: "bulkhead",
-        name: "costs",
-        plane: RelationPlane::Operator,
-        columns: ledger::TENANT_COSTS_COLUMNS,
-        read: ledger::read_all_costs,
-        write: None,
-        key: None,
-        vector: None,
-        comment: "Costs of every tenant by day; amounts only.",
-    },
-    Relation {
-        schema: "bulkhead",
-        name: "usage",
-        plane: RelationPlane::Operator,
-        columns: ledger::TENANT_USAGE_COLUMNS,
-        read: ledger::read_all_usage,
-        write: None,
-        key: None,
-        vector: None,
-        comment: "Counts and costs of every tenant by day and kind; amounts only.",
-    },
 ];
 
 /// The relations of this session's plane.
 pub(super) fn visible(world: &World) -> impl Iterator<Item = &'static Relation> + use<'_> {
-    RELATIONS.iter().filter(move |r| match (r.plane, world) {
+    let all = RELATIONS.iter().chain(list::GATEWAY).chain(list::OPERATOR);
+    all.filter(move |r| match (r.plane, world) {
         (RelationPlane::Operator, World::Operator(_)) | (RelationPlane::Tenant(_), World::Tenant(_)) => true,
         (RelationPlane::Operator, World::Tenant(_)) | (RelationPlane::Tenant(_), World::Operator(_)) => false,
     })

@@ -1,6 +1,6 @@
-//! The operator's tables: tenants, tiers, models and prices; and a tenant's users.
+//! The operator's tables: tenants, tiers, models and prices; and what a tenant sees of them and of its users.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use datafusion::arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -13,13 +13,16 @@ use crate::{
     codec::pgtype::{PgType, Scalar},
     error::{Code, Error, Result},
     ledger::{
-        model::{Kind, Model},
+        model::{BUILTIN, BUILTIN_EXTRACTIVE, BUILTIN_HASH, DEFAULT_EMBEDDING, Kind, Model},
         money::{Day, Nano},
+        plan::TenantPlan,
         price::Price,
+        provider::ProviderRow,
         tier::Tier,
     },
+    limits,
     sql::world::World,
-    tenant::{Published, Table},
+    tenant::{Operator, Published, Table},
 };
 
 pub(super) const TENANT_COLUMNS: &[(&str, PgType)] = &[
@@ -49,6 +52,15 @@ pub(super) const MODEL_COLUMNS: &[(&str, PgType)] = &[
     ("name", t(Scalar::Text)),
     ("provider", t(Scalar::Text)),
     ("model", t(Scalar::Text)),
+    ("kind", t(Scalar::Text)),
+    ("context_tokens", t(Scalar::Int4)),
+    ("max_output_tokens", t(Scalar::Int4)),
+    ("retires_at", t(Scalar::Timestamptz)),
+];
+
+/// What a tenant is told of the models it may name.
+pub(super) const OWN_MODEL_COLUMNS: &[(&str, PgType)] = &[
+    ("name", t(Scalar::Text)),
     ("kind", t(Scalar::Text)),
     ("context_tokens", t(Scalar::Int4)),
     ("max_output_tokens", t(Scalar::Int4)),
@@ -153,6 +165,23 @@ pub(super) fn read_models(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Res
     Ok(())
 }
 
+pub(super) fn read_own_models(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Result<()> {
+    let world = world.tenant()?;
+    for model in world.engine.models.get(&world.tenant)?.iter() {
+        let more = out.push(|column| match column {
+            0 => Cell::Text(&model.name),
+            1 => Cell::Text(model.kind.as_str()),
+            2 => Cell::Int(model.context_tokens.into()),
+            3 => Cell::Int(model.max_output_tokens.into()),
+            _ => model.retires_at_micros.map_or(Cell::Null, Cell::Time),
+        })?;
+        if !more {
+            break;
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn read_prices(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Result<()> {
     for value in stored(world, Table::Prices, Published::Prices)? {
         let price = Price::decode(&value)?;
@@ -175,7 +204,7 @@ pub(super) fn read_prices(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Res
 }
 
 /// One row of a batch, with the names of its columns for complaints.
-struct Row<'a> {
+pub(super) struct Row<'a> {
     rows: &'a RecordBatch,
     row: usize,
 }
@@ -190,15 +219,20 @@ impl Row<'_> {
         )
     }
 
-    fn text(&self, column: usize) -> Result<String> {
-        let array = self.rows.column(column).as_string::<i32>();
-        match array.is_null(self.row) {
-            true => Err(self.missing(column)),
-            false => Ok(array.value(self.row).to_owned()),
-        }
+    pub(super) fn is_null(&self, column: usize) -> bool {
+        self.rows.column(column).is_null(self.row)
     }
 
-    fn int(&self, column: usize) -> Result<i64> {
+    pub(super) fn text_or_null(&self, column: usize) -> Option<String> {
+        let array = self.rows.column(column).as_string::<i32>();
+        (!array.is_null(self.row)).then(|| array.value(self.row).to_owned())
+    }
+
+    pub(super) fn text(&self, column: usize) -> Result<String> {
+        self.text_or_null(column).ok_or_else(|| self.missing(column))
+    }
+
+    pub(super) fn int(&self, column: usize) -> Result<i64> {
         let array = self.rows.column(column);
         match array.is_null(self.row) {
             true => Err(self.missing(column)),
@@ -234,14 +268,38 @@ impl Row<'_> {
     }
 }
 
-fn each<T>(rows: &RecordBatch, read: impl Fn(&Row<'_>) -> Result<T>) -> Result<Vec<T>> {
+pub(super) fn each<T>(rows: &RecordBatch, read: impl Fn(&Row<'_>) -> Result<T>) -> Result<Vec<T>> {
     (0..rows.num_rows()).map(|row| read(&Row { rows, row })).collect()
+}
+
+/// Refuses a row whose key is there already.
+pub(super) fn duplicate(keys: &[&str]) -> Error {
+    Error::new(Code::UniqueViolation, "duplicate key value violates the primary key")
+        .with_hint(format!("the key is ({})", keys.join(", ")))
+}
+
+/// Refuses an UPDATE that assigns a column of the key.
+pub(super) fn changed_key(assigned: &[String], keys: &[&str]) -> Result<()> {
+    match assigned.iter().find(|a| keys.contains(&a.as_str())) {
+        Some(key) => Err(
+            Error::new(Code::Unsupported, format!("key column \"{key}\" cannot be changed"))
+                .with_hint("insert a new row and delete the old one"),
+        ),
+        None => Ok(()),
+    }
 }
 
 /// A row's key and value.
 type Encoded = (Vec<u8>, Vec<u8>);
 
-/// Writes rows of one of the operator's tables; each commit stands alone.
+/// What is to become of a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Stored,
+    Deleted,
+}
+
+/// Writes rows of one of the operator's tables; each commit stands alone. `check` sees the other tables.
 fn write<T>(
     world: Arc<World>,
     change: Change,
@@ -249,22 +307,23 @@ fn write<T>(
     keys: &'static [&'static str],
     read: fn(&Row<'_>) -> Result<T>,
     encode: fn(&T) -> Result<Encoded>,
+    check: fn(&Operator, &T, Fate) -> Result<()>,
 ) -> BoxFuture<'static, Result<RecordBatch>>
 where
     T: Send + 'static,
 {
     Box::pin(async move {
+        let _one_at_a_time = world.engine().operator_writes.lock().await;
         let operator = &world.operator()?.operator;
         let mut batch = operator.batch();
         let rows = match change {
             Change::Insert(rows) => {
+                let mut inserted = BTreeSet::new();
                 for row in each(&rows, read)? {
+                    check(operator, &row, Fate::Stored)?;
                     let (key, value) = encode(&row)?;
-                    if operator.get(table, &key)?.is_some() {
-                        return Err(
-                            Error::new(Code::UniqueViolation, "duplicate key value violates the primary key")
-                                .with_hint(format!("the key is ({})", keys.join(", "))),
-                        );
+                    if operator.get(table, &key)?.is_some() || !inserted.insert(key.clone()) {
+                        return Err(duplicate(keys));
                     }
                     batch.expect(table, &key, None);
                     batch.put(table, &key, value);
@@ -272,13 +331,9 @@ where
                 rows
             }
             Change::Update(rows, assigned) => {
-                if let Some(key) = assigned.iter().find(|a| keys.contains(&a.as_str())) {
-                    return Err(
-                        Error::new(Code::Unsupported, format!("key column \"{key}\" cannot be changed"))
-                            .with_hint("insert a new row and delete the old one"),
-                    );
-                }
+                changed_key(&assigned, keys)?;
                 for row in each(&rows, read)? {
+                    check(operator, &row, Fate::Stored)?;
                     let (key, value) = encode(&row)?;
                     batch.put(table, &key, value);
                 }
@@ -286,6 +341,7 @@ where
             }
             Change::Delete(rows) => {
                 for row in each(&rows, read)? {
+                    check(operator, &row, Fate::Deleted)?;
                     batch.delete(table, &encode(&row)?.0);
                 }
                 rows
@@ -332,9 +388,40 @@ pub(super) fn write_tiers(world: Arc<World>, change: Change) -> BoxFuture<'stati
             custom_prompt: row.bool(8),
         })
     };
-    write(world, change, Table::Tiers, &["name"], read, |tier| {
-        Ok((tier.key(), tier.encode()?))
-    })
+    let encode = |tier: &Tier| Ok((tier.key(), tier.encode()?));
+    write(world, change, Table::Tiers, &["name"], read, encode, check_tier)
+}
+
+/// A tier names a chat model, and stays as long as a tenant has it.
+fn check_tier(operator: &Operator, tier: &Tier, fate: Fate) -> Result<()> {
+    match fate {
+        Fate::Stored => check_model(operator, &tier.model, Kind::Chat, Code::ForeignKeyViolation),
+        Fate::Deleted => match operator.tenants().iter().find(|t| t.tier == tier.name && t.state != "dropped") {
+            Some(tenant) => Err(still_used("tier", &tier.name, &format!("tenant \"{}\"", tenant.name))),
+            None => Ok(()),
+        },
+    }
+}
+
+fn still_used(what: &str, name: &str, by: &str) -> Error {
+    Error::new(Code::ForeignKeyViolation, format!("{what} \"{name}\" is still used by {by}"))
+}
+
+/// Refuses an alias that is no model of this kind, with this code.
+pub(in crate::sql) fn check_model(operator: &Operator, alias: &str, kind: Kind, code: Code) -> Result<()> {
+    let mut key = Vec::new();
+    crate::codec::key::put_bytes(&mut key, alias.as_bytes());
+    let stored = operator.get(Table::Models, &key)?;
+    match stored.map(|row| Model::decode(&row.value)).transpose()? {
+        Some(model) if model.kind == kind => Ok(()),
+        found => {
+            let wrong = match found {
+                Some(_) => format!("model \"{alias}\" is no {} model", kind.as_str()),
+                None => format!("model \"{alias}\" does not exist"),
+            };
+            Err(Error::new(code, wrong).with_hint("models are the rows of bulkhead.models"))
+        }
+    }
 }
 
 pub(super) fn write_models(world: Arc<World>, change: Change) -> BoxFuture<'static, Result<RecordBatch>> {
@@ -352,9 +439,72 @@ pub(super) fn write_models(world: Arc<World>, change: Change) -> BoxFuture<'stat
             retires_at_micros: (!retires.is_null(row.row)).then(|| retires.value(row.row)),
         })
     };
-    write(world, change, Table::Models, &["name"], read, |model| {
-        Ok((model.key(), model.encode()?))
+    let encode = |model: &Model| Ok((model.key(), model.encode()?));
+    write(world, change, Table::Models, &["name"], read, encode, |operator, model, fate| {
+        check_users(operator, model, fate)?;
+        match fate {
+            Fate::Stored => check_fields(operator, model),
+            Fate::Deleted => Ok(()),
+        }
     })
+}
+
+/// What a model says of itself must be possible.
+fn check_fields(operator: &Operator, model: &Model) -> Result<()> {
+    let violated = |text: &str| Err(Error::new(Code::CheckViolation, text));
+    if model.name.is_empty() || model.name.len() > limits::NAME_BYTES || model.model.is_empty() {
+        return violated("name and model must not be empty, and a name has at most 63 bytes");
+    }
+    if model.context_tokens < 1 {
+        return violated("context_tokens must be positive");
+    }
+    let most = model.max_output_tokens;
+    if most > model.context_tokens || (model.kind == Kind::Chat && most < 1) {
+        return violated("max_output_tokens must be positive and no more than context_tokens");
+    }
+    let built_in = match model.kind {
+        Kind::Chat => BUILTIN_EXTRACTIVE,
+        Kind::Embedding => BUILTIN_HASH,
+    };
+    if model.provider == BUILTIN {
+        return match model.model == built_in {
+            true => Ok(()),
+            false => violated(&format!("the built-in {} model is {built_in}", model.kind.as_str())),
+        };
+    }
+    match operator.get(Table::Providers, &ProviderRow::key(&model.provider))? {
+        Some(_) => Ok(()),
+        None => Err(Error::new(
+            Code::ForeignKeyViolation,
+            format!("provider \"{}\" does not exist", model.provider),
+        )
+        .with_hint("insert it into bulkhead.providers first")),
+    }
+}
+
+/// Refuses to take a model, or its kind, from those that name it.
+fn check_users(operator: &Operator, model: &Model, fate: Fate) -> Result<()> {
+    let gone = |kind| fate == Fate::Deleted || model.kind != kind;
+    if model.name == DEFAULT_EMBEDDING && gone(Kind::Embedding) {
+        return Err(still_used("embedding model", &model.name, "tenants without one of their own"));
+    }
+    for row in operator.scan(Table::Tiers, &[]) {
+        let tier = Tier::decode(&row?.1.value)?;
+        if tier.model == model.name && gone(Kind::Chat) {
+            return Err(still_used("chat model", &model.name, &format!("tier \"{}\"", tier.name)));
+        }
+    }
+    for tenant in operator.tenants().iter().filter(|tenant| tenant.state != "dropped") {
+        let plan = TenantPlan::decode(&operator.settings(&tenant.name)?.plan)?;
+        let by = || format!("tenant \"{}\"", tenant.name);
+        if plan.model.as_ref() == Some(&model.name) && gone(Kind::Chat) {
+            return Err(still_used("chat model", &model.name, &by()));
+        }
+        if plan.embedding_model.as_ref() == Some(&model.name) && gone(Kind::Embedding) {
+            return Err(still_used("embedding model", &model.name, &by()));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn write_prices(world: Arc<World>, change: Change) -> BoxFuture<'static, Result<RecordBatch>> {
@@ -375,7 +525,6 @@ pub(super) fn write_prices(world: Arc<World>, change: Change) -> BoxFuture<'stat
         })
     };
     let keys = &["provider", "model", "valid_from"];
-    write(world, change, Table::Prices, keys, read, |price| {
-        Ok((price.key(), price.encode()?))
-    })
+    let encode = |price: &Price| Ok((price.key(), price.encode()?));
+    write(world, change, Table::Prices, keys, read, encode, |_, _, _| Ok(()))
 }

@@ -137,7 +137,7 @@ async fn counters_lose_no_update() {
                 let mut batch = tenant.batch();
                 batch.add(Table::Costs, b"total", &Sums(vec![n, 1]));
                 batch.add(Table::Costs, b"total", &Sums(vec![0, 1, 5]));
-                batch.publish_amounts(20_000, &Sums(vec![n]));
+                batch.publish(AMOUNTS_BY_DAY, 20_000, &Sums(vec![n]));
                 tenant.commit(batch).await.expect("a commit");
             }
         })
@@ -147,8 +147,10 @@ async fn counters_lose_no_update() {
     }
     let expected = Sums(vec![20 * 120, 16 * 20 * 2, 16 * 20 * 5]);
     assert_eq!(tenant.sums(Table::Costs, b"total").expect("a read"), Some(expected));
-    let amounts = testing::operator(&directory, "admin's").amounts().expect("amounts");
-    assert_eq!(amounts, [("acme".to_owned(), 20_000, Sums(vec![20 * 120]))]);
+    let amounts = testing::operator(&directory, "admin's")
+        .amounts(AMOUNTS_BY_DAY)
+        .expect("amounts");
+    assert_eq!(amounts, [(1, 20_000, Sums(vec![20 * 120]))]);
 }
 
 #[tokio::test]

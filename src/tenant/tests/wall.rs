@@ -142,7 +142,7 @@ async fn tables_of_the_directory_and_of_the_operator_are_out_of_reach() {
         assert_eq!(code(operator.commit(write).await), expected);
     }
     let mut amounts = operator.batch();
-    amounts.publish_amounts(0, &Sums(vec![1]));
+    amounts.publish(AMOUNTS_BY_DAY, 0, &Sums(vec![1]));
     assert_eq!(code(operator.commit(amounts).await), Some(Code::Internal));
 }
 
@@ -157,8 +157,9 @@ async fn a_dropped_tenant_is_gone_and_a_new_one_of_its_name_has_nothing_of_it() 
         .expect("a user");
     let mut batch = acme.batch();
     batch.put(TABLE, b"k", vec![1; 10_000]);
-    batch.publish_amounts(3, &Sums(vec![5]));
-    batch.publish_amounts(-4, &Sums(vec![6, 1]));
+    batch.publish(AMOUNTS_BY_DAY, 3, &Sums(vec![5]));
+    batch.publish(AMOUNTS_BY_DAY, -4, &Sums(vec![6, 1]));
+    batch.publish(1, 3, &Sums(vec![100]));
     acme.commit(batch).await.expect("a commit");
     let (hash, serial) = (acme.keyed_hash("l", b"x"), acme.serial());
     let caches = PerTenant::new();
@@ -235,7 +236,11 @@ async fn a_dropped_tenant_is_gone_and_a_new_one_of_its_name_has_nothing_of_it() 
     let states: Vec<_> = operator.tenants().into_iter().map(|t| (t.name, t.state)).collect();
     let expected = [("acme", "dropped"), ("umbra", "active"), ("acme", "active")];
     assert_eq!(states, expected.map(|(name, state)| (name.to_owned(), state)));
-    assert_eq!(operator.amounts().expect("amounts").len(), 2, "bills stay");
+    let bills = operator.amounts(AMOUNTS_BY_DAY).expect("amounts");
+    let day = |day, sums| (erasure.id, day, Sums(sums));
+    assert_eq!(bills, [day(-4, vec![6, 1]), day(3, vec![5])], "bills stay");
+    assert_eq!(operator.amounts(1).expect("amounts"), [day(3, vec![100])]);
+    assert!(operator.amounts(2).expect("amounts").is_empty());
 
     // As if the power had failed before the key was wiped and the cells removed.
     let stem = table::stem(erasure.id, TABLE, b"left");
@@ -357,5 +362,54 @@ async fn what_the_operator_publishes_is_seen_when_its_commit_returns() {
     assert_eq!(
         code(directory.seed(vec![(Table::Users, vec![], vec![])])),
         Some(Code::Internal)
+    );
+}
+
+#[tokio::test]
+async fn a_plan_is_kept_and_seen_and_no_change_of_it_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = on_disk(folder.path(), &["acme", "umbra"]).await;
+    let operator = testing::operator(&directory, "admin's");
+    let acme = owner(&directory, "acme");
+    assert!(acme.settings().plan.is_empty());
+    let changes = (0..16u8).map(|n| {
+        let operator = operator.clone();
+        tokio::spawn(async move {
+            let append = move |settings: &TenantSettings| Ok([&settings.plan, &[n][..]].concat());
+            operator.set_plan("acme", append).await.expect("a change");
+        })
+    });
+    for change in changes.collect::<Vec<_>>() {
+        change.await.expect("a task");
+    }
+    let refused = |_: &TenantSettings| Err(Error::new(Code::InsufficientPrivilege, "no"));
+    assert_eq!(
+        code(operator.set_plan("acme", refused).await),
+        Some(Code::InsufficientPrivilege)
+    );
+    let unknown = operator.set_plan("nobody", |_| Ok(vec![1])).await;
+    assert_eq!(code(unknown), Some(Code::UndefinedObject));
+    assert_eq!(code(operator.settings("nobody")), Some(Code::UndefinedObject));
+    let change = AlterTenant {
+        ai_enabled: Some(false),
+        ..AlterTenant::default()
+    };
+    operator.alter_tenant("acme", change).await.expect("a change");
+    let plan = acme.settings().plan;
+    let mut sorted = plan.to_vec();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..16).collect::<Vec<u8>>());
+    assert!(owner(&directory, "umbra").settings().plan.is_empty());
+    drop((acme, operator, directory));
+
+    let directory = on_disk(folder.path(), &[]).await;
+    let operator = testing::operator(&directory, "admin's");
+    assert_eq!(owner(&directory, "acme").settings().plan, plan);
+    assert_eq!(operator.settings("acme").expect("settings").plan, plan);
+    operator.drop_tenant("acme").await.expect("an erasure");
+    let records = directory.records.read().expect("records");
+    assert!(
+        records.values().all(|record| record.plan.is_empty()),
+        "what was said of it goes with it"
     );
 }
