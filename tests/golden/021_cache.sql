@@ -3,11 +3,11 @@ acme>        CREATE USER ann PASSWORD 'pw-ann' IN ROLE analyst;
 CREATE ROLE
 acme>        SELECT * FROM bulkhead.cache_stats;
 entries|bytes|hits|misses|saved_usd
-0|0|0|0|0.000000000
+0|0|0|0|0
 (1 row)
 acme/ann>    SELECT entries, saved_usd FROM cache_stats;
 entries|saved_usd
-0|0.000000000
+0|0
 (1 row)
 acme>        SELECT ai.clear_cache();
 clear_cache
