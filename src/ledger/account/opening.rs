@@ -125,7 +125,12 @@ impl Account {
                 // What is there of a former time in this zone is replaced, also where the operator sees it.
                 let mut change = Sums(vec![counter.spent.0, reserved]);
                 let former = self.tenant().sums(Table::Counters, &place.key(self.tenant()))?;
-                let former = former.unwrap_or_default().0.iter().map(|n| n.saturating_neg()).collect();
+                let former = former
+                    .unwrap_or_default()
+                    .0
+                    .iter()
+                    .map(|n| n.saturating_neg())
+                    .collect();
                 change.add(&Sums(former))?;
                 place.add(self.tenant(), &mut batch, &change);
             }

@@ -194,7 +194,9 @@ impl Account {
     pub fn budget_users(&self) -> Vec<String> {
         let state = self.state();
         let scopes = state.own.iter().filter(|(_, budgets)| !budgets.is_empty());
-        let mut users: Vec<String> = scopes.filter_map(|(scope, _)| scope.name().map(str::to_owned)).collect();
+        let mut users: Vec<String> = scopes
+            .filter_map(|(scope, _)| scope.name().map(str::to_owned))
+            .collect();
         users.sort();
         users
     }

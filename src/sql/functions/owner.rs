@@ -99,8 +99,14 @@ fn set_budget(world: Arc<World>, args: Args) -> Answer {
     Box::pin(async move {
         let (window, amount, hard) = (window(args.text(0)?)?, args.usd_or_null(1)?, args.bool(2)?);
         let user = args.text_or_null(3).map(str::to_owned);
-        if user.as_ref().is_some_and(|user| user.is_empty() || user.len() > limits::NAME_BYTES) {
-            return Err(Error::new(Code::InvalidParameterValue, "a user's name has 1 to 63 bytes"));
+        if user
+            .as_ref()
+            .is_some_and(|user| user.is_empty() || user.len() > limits::NAME_BYTES)
+        {
+            return Err(Error::new(
+                Code::InvalidParameterValue,
+                "a user's name has 1 to 63 bytes",
+            ));
         }
         let account = world.tenant()?.account().await?;
         match amount {

@@ -102,7 +102,12 @@ pub(super) fn read_budgets(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Re
     };
     let mut rows = account.budgets(None)?;
     for user in users {
-        rows.extend(account.budgets(Some(&user))?.into_iter().filter(|row| row.user.is_some()));
+        rows.extend(
+            account
+                .budgets(Some(&user))?
+                .into_iter()
+                .filter(|row| row.user.is_some()),
+        );
     }
     for row in rows {
         if !out.push(|column| budget_cell(&row, column))? {
@@ -154,7 +159,11 @@ fn tenants_budgets(operator: &Operator) -> Result<Vec<(String, BudgetRow)>> {
         used.extend(sums.map(|(id, start, sums)| ((id, window, start), sums.0)));
     }
     let mut rows = Vec::new();
-    for tenant in operator.tenants().into_iter().filter(|tenant| tenant.state != "dropped") {
+    for tenant in operator
+        .tenants()
+        .into_iter()
+        .filter(|tenant| tenant.state != "dropped")
+    {
         let plan = match operator.settings(&tenant.name) {
             Ok(settings) => TenantPlan::decode(&settings.plan)?,
             // Dropped meanwhile.

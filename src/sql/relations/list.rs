@@ -1,7 +1,10 @@
 //! Relations of the gateway, and those of the operator's plane.
 
 use super::{Relation, RelationPlane, accounts, ledger, operator, providers};
-use crate::{sql::functions::{ACCOUNTANTS, READERS}, tenant::Role};
+use crate::{
+    sql::functions::{ACCOUNTANTS, READERS},
+    tenant::Role,
+};
 
 /// What a tenant sees of models, money and limits.
 pub(super) const GATEWAY: &[Relation] = &[
