@@ -94,9 +94,12 @@ impl Passed<'_> {
         let Budget { window, amount, hard } = self.budget;
         let (threshold, window) = (self.threshold, window.as_str());
         let whose = self.user.map_or(String::new(), |user| format!(" of user {user}"));
-        let then = match (threshold, hard) {
-            (100, true) => "; AI functions are disabled until the window ends or the budget is raised",
-            _ => "",
+        let budget = format!("the {window}'s budget of {amount} USD{whose}");
+        let message = match (threshold, hard) {
+            (100, true) => format!(
+                "{budget} is used up ({spent} USD); AI functions are disabled until the window ends or it is raised"
+            ),
+            _ => format!("{threshold} % of {budget} is used"),
         };
         let data = serde_json::json!({
             "window": window,
@@ -112,7 +115,7 @@ impl Passed<'_> {
             id: Uuid::now_v7(),
             at_micros,
             kind: "budget_threshold".to_owned(),
-            message: format!("{threshold} % of the {window}'s budget of {amount} USD{whose} is used{then}"),
+            message,
             data: data.to_string(),
         }
     }

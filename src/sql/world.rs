@@ -155,7 +155,7 @@ impl TenantWorld {
     /// The tenant's budgets and limits; opened at first use, which settles what a crash left.
     pub(super) async fn account(&self) -> Result<&Arc<Account>> {
         let open = || async {
-            let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan.to_vec());
+            let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan);
             let (meter, tiers) = (self.state.meter.clone(), self.engine.tiers.clone());
             let account = Account::open(meter, tiers, plan, Clock::system()).await?;
             tokio::spawn(listen::forward(account.subscribe(), self.state.alerts.clone()));

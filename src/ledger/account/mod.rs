@@ -18,7 +18,8 @@
 //! is written immediately before the call goes out, so it is taken to have: opening the account
 //! settles it once, at all that was reserved, with status `orphaned` and flagged as estimated. Never
 //! free, never twice, never above a budget. A crash before the row was written leaves nothing and
-//! costs nothing.
+//! costs nothing; nor does one during a call of a built-in model, whose reservation is in memory only
+//! ([`Ask::durable`]), and whose tokens may then be taken again from the rate limits.
 
 mod audit;
 mod call;
@@ -65,7 +66,7 @@ use crate::{
 };
 
 /// Where an account reads the tenant's plan: its stored bytes as of now.
-pub type PlanSource = Arc<dyn Fn(&Tenant) -> Vec<u8> + Send + Sync>;
+pub type PlanSource = Arc<dyn Fn(&Tenant) -> Arc<[u8]> + Send + Sync>;
 
 /// See the [module](self). One for each tenant; keep it in a
 /// [`PerTenant`](crate::tenant::PerTenant).
@@ -78,7 +79,7 @@ pub struct Account {
     /// Never held over an `.await`.
     state: Mutex<State>,
     /// The plan as decoded last.
-    decoded: Mutex<Option<(Vec<u8>, Arc<TenantPlan>)>>,
+    decoded: Mutex<Option<(Arc<[u8]>, Arc<TenantPlan>)>>,
     /// Read-held from a decision until memory and store agree on it; write-held to count anew.
     moves: Arc<RwLock<()>>,
     /// Who waits for a rate limit, in order.

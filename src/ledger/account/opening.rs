@@ -23,7 +23,7 @@ use crate::{
     error::{Error, Result},
     ledger::{
         books,
-        budget::Window,
+        budget::{Span, Window},
         meter::Meter,
         money::Nano,
         published::Cached,
@@ -35,7 +35,7 @@ use crate::{
     tenant::{Batch, Sums, Table, Tenant},
 };
 
-/// In [`Table::Counters`]: the zone whose windows the counters are of. Longer than no other key's first byte.
+/// In [`Table::Counters`]: the zone whose windows the counters are of. Keys of counters begin with 0 or 1.
 const ZONE_KEY: &[u8] = &[0xFF];
 
 impl Account {
@@ -88,7 +88,7 @@ impl Account {
             return Ok(());
         }
         let now = self.clock.now();
-        let windows = Window::ALL.map(|window| (window, window.span(zone, now.wall).start_micros));
+        let windows = Window::ALL.map(|window| (window, window.span(zone, now.wall)));
         let tenant = self.tenant().clone();
         let counting = tokio::task::spawn_blocking(move || spent(&tenant, &windows));
         let spent = counting.await.map_err(Error::internal)??;
@@ -100,10 +100,8 @@ impl Account {
         {
             let state = self.state();
             for held in state.held.values() {
-                let running = windows.iter().filter(|(_, start)| held.call.at_micros >= *start);
-                let running = running.copied().collect::<Vec<_>>();
                 let mut all = held.places.clone();
-                for place in Place::of(&held.call.user, &running) {
+                for place in Place::of(&held.call.user, &around(&windows, held.call.at_micros)) {
                     counters.entry(place.clone()).or_default().hold(held.call.amount)?;
                     if !all.contains(&place) {
                         all.push(place);
@@ -156,10 +154,17 @@ fn windows_of(places: &[Place]) -> Vec<(Window, i64)> {
     all.filter(|window| seen.insert(*window)).collect()
 }
 
+/// Those of the windows that hold a moment, by their starts.
+fn around(windows: &[(Window, Span)], at_micros: i64) -> Vec<(Window, i64)> {
+    let holds = |span: &Span| (span.start_micros..span.end_micros).contains(&at_micros);
+    let around = windows.iter().filter(|(_, span)| holds(span));
+    around.map(|(window, span)| (*window, span.start_micros)).collect()
+}
+
 /// What the usage lines of these windows cost, by place. Costs of models only: what budgets count.
-fn spent(tenant: &Tenant, windows: &[(Window, i64)]) -> Result<HashMap<Place, Nano>> {
+pub(super) fn spent(tenant: &Tenant, windows: &[(Window, Span)]) -> Result<HashMap<Place, Nano>> {
     let mut sums = HashMap::new();
-    let Some(earliest) = windows.iter().map(|(_, start)| *start).min() else {
+    let Some(earliest) = windows.iter().map(|(_, span)| span.start_micros).min() else {
         return Ok(sums);
     };
     for found in tenant.scan_from(Table::Usage, &first_id(earliest), None) {
@@ -167,8 +172,7 @@ fn spent(tenant: &Tenant, windows: &[(Window, i64)]) -> Result<HashMap<Place, Na
         if line.operation.class() != Class::Llm {
             continue;
         }
-        let running = windows.iter().filter(|(_, start)| line.at_micros >= *start);
-        for place in Place::of(&line.user_id, &running.copied().collect::<Vec<_>>()) {
+        for place in Place::of(&line.user_id, &around(windows, line.at_micros)) {
             let sum = sums.entry(place).or_insert(Nano::ZERO);
             *sum = sum.plus(line.cost)?;
         }

@@ -250,7 +250,7 @@ impl State {
             let fits = used.plus(call.amount).is_ok_and(|sum| sum <= budget.amount) && counter.spent < budget.amount;
             if budget.hard && !fits {
                 let mut denial = Denial::budget(scope.name(), budget, used, span, now);
-                denial.alerts = self.fire(tenant, &applied, span, used, now, true)?;
+                denial.alerts = self.fire(tenant, &applied, span, counter.spent, now, true)?;
                 Denial::worse(&mut worst, denial);
             }
         }
@@ -401,21 +401,22 @@ impl State {
         }
     }
 
-    /// The alerts that this use of a budget sets off for the first time in the window. `refused`: a
-    /// call was turned away, so the budget is used up as far as it can be.
+    /// The alerts that what is spent of a budget sets off for the first time in the window. `refused`:
+    /// a call was turned away; if little is left, that is the end of the budget.
     fn fire(
         &mut self,
         tenant: &Tenant,
         applied: &Applied,
         span: Span,
-        used: Nano,
+        spent: Nano,
         now: Now,
         refused: bool,
     ) -> Result<Vec<(Vec<u8>, Alert)>> {
         let Applied { source, scope, budget } = applied;
         let mut alerts = Vec::new();
         for threshold in THRESHOLDS {
-            if !(refused || alert::passes(used, budget.amount, threshold)) {
+            let ended = refused && threshold == 100 && alert::passes(spent, budget.amount, 80);
+            if !(ended || alert::passes(spent, budget.amount, threshold)) {
                 break;
             }
             let passed = Passed {
@@ -427,7 +428,7 @@ impl State {
             };
             let key = passed.key(&scope.bytes(tenant));
             if self.fired.insert(key.clone()) && tenant.get(Table::Alerts, &key)?.is_none() {
-                let alert = passed.alert(now.wall, used);
+                let alert = passed.alert(now.wall, spent);
                 alerts.push((key, alert));
             }
         }
