@@ -233,6 +233,7 @@ pub const SURFACES: &[Surface] = &[
     surface(OperatorOnly, "bulkhead.create_tenant", &["SELECT bulkhead.create_tenant('stolen', owner => 'o', password => 'p')"]),
     surface(OperatorOnly, "bulkhead.alter_tenant", &["SELECT bulkhead.alter_tenant('{b}', state => 'suspended')"]),
     surface(OperatorOnly, "bulkhead.drop_tenant", &["SELECT bulkhead.drop_tenant('{b}')"]),
+    surface(OperatorOnly, "bulkhead.import_prices", &["SELECT bulkhead.import_prices('{}')"]),
     surface(OperatorOnly, "bulkhead.tenant_stats", &["SELECT * FROM bulkhead.tenant_stats", "SELECT * FROM tenant_stats WHERE tenant = '{b}'"]),
     surface(OperatorOnly, "bulkhead.set_tenant", &[
         "SELECT bulkhead.set_tenant('{b}', system_prompt => 'x')",
