@@ -9,6 +9,8 @@ mod extended;
 mod frames;
 #[path = "wire/input.rs"]
 mod input;
+#[path = "wire/listening.rs"]
+mod listening;
 #[path = "wire/logins.rs"]
 mod logins;
 #[path = "wire/running.rs"]

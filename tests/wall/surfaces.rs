@@ -154,6 +154,26 @@ pub const SURFACES: &[Surface] = &[
         "DELETE FROM bulkhead.models",
         "INSERT INTO bulkhead.models (name) VALUES ('x')",
     ]),
+    surface(Relation, "bulkhead.budgets", &[
+        "SELECT window, amount_usd, hard, set_by, user_id FROM bulkhead.budgets",
+        "SELECT amount_usd FROM budgets WHERE user_id = '{b_user}'",
+        "SELECT count(*) FROM bulkhead.budgets WHERE spent_usd > 1",
+        "SELECT * FROM bulkhead.budgets WHERE tenant = '{b}'",
+        "UPDATE bulkhead.budgets SET amount_usd = 1000000",
+        "DELETE FROM bulkhead.budgets",
+    ]),
+    surface(Relation, "bulkhead.alerts", &[
+        "SELECT * FROM bulkhead.alerts ORDER BY at",
+        "SELECT count(*) FROM alerts WHERE message LIKE '%{b_user}%'",
+        "SELECT data->>'user' FROM bulkhead.alerts",
+        "INSERT INTO bulkhead.alerts (kind, message) VALUES ('x', '{b}')",
+        "DELETE FROM bulkhead.alerts",
+    ]),
+    surface(Relation, "bulkhead.rate_limits", &[
+        "SELECT dimension, capacity, user_id FROM bulkhead.rate_limits",
+        "SELECT count(*) FROM rate_limits WHERE user_id = '{b_user}'",
+        "UPDATE bulkhead.rate_limits SET remaining = 1000000",
+    ]),
     surface(Relation, "bulkhead.provider_keys", &[
         "SELECT * FROM bulkhead.provider_keys",
         "SELECT api_key FROM bulkhead.provider_keys",
@@ -236,6 +256,20 @@ pub const SURFACES: &[Surface] = &[
         "SELECT * FROM bulkhead.tenant_costs('{b}', current_date, current_date)",
         "SELECT * FROM bulkhead.tenant_costs('{b}')",
     ]),
+    surface(Function, "bulkhead.check_limit", &[
+        "SELECT allowed FROM bulkhead.check_limit(1)",
+        "SELECT allowed, retry_after_ms FROM bulkhead.check_limit(2000000000)",
+        "SELECT * FROM bulkhead.check_limit('{b}')",
+        "SELECT * FROM bulkhead.check_limit(1, '{b}')",
+    ]),
+    surface(Function, "bulkhead.set_budget", &[
+        "SELECT bulkhead.set_budget('{b}', 'month', 0)",
+        "SELECT bulkhead.set_budget(tenant => '{b}', window => 'month', amount_usd => 0)",
+        "SELECT bulkhead.set_budget('day', 1, user => '{b_user}')",
+        "SELECT amount_usd, user_id FROM bulkhead.budgets WHERE set_by = 'owner'",
+        "SELECT bulkhead.set_budget('day', NULL, user => '{b_user}')",
+        "SELECT bulkhead.set_budget('month', 1000000)",
+    ]),
     surface(Function, "bulkhead.set_provider_key", &[
         "SELECT bulkhead.set_provider_key('{b_provider}', 'sk-of-a')",
         "SELECT * FROM bulkhead.provider_keys WHERE set_at IS NULL",
@@ -259,6 +293,7 @@ pub const SURFACES: &[Surface] = &[
     surface(OperatorOnly, "bulkhead.create_tenant", &["SELECT bulkhead.create_tenant('stolen', owner => 'o', password => 'p')"]),
     surface(OperatorOnly, "bulkhead.alter_tenant", &["SELECT bulkhead.alter_tenant('{b}', state => 'suspended')"]),
     surface(OperatorOnly, "bulkhead.drop_tenant", &["SELECT bulkhead.drop_tenant('{b}')"]),
+    surface(OperatorOnly, "bulkhead.import_prices", &["SELECT bulkhead.import_prices('{}')"]),
     surface(OperatorOnly, "bulkhead.tenant_stats", &["SELECT * FROM bulkhead.tenant_stats", "SELECT * FROM tenant_stats WHERE tenant = '{b}'"]),
     surface(OperatorOnly, "bulkhead.set_tenant", &[
         "SELECT bulkhead.set_tenant('{b}', system_prompt => 'x')",

@@ -269,6 +269,8 @@ async fn the_operator_has_its_own_surfaces_and_no_tenants_content() {
             "bulkhead.users",
             "bulkhead.model_prices",
             "bulkhead.models",
+            "bulkhead.budgets",
+            "bulkhead.alerts",
         ]
         .contains(&name.as_str());
         assert!(

@@ -84,6 +84,8 @@ pub struct World {
 
 /// A word that only B's documents hold and that no attack repeats: a leak cannot be an echo.
 const UNSAID: &str = "Zyxq8Unsaid4Pomegranate7Ledger";
+/// A budget that B has set itself.
+const AMOUNT: &str = "4.242424242";
 /// The operator's key of [`PROVIDER`], which nobody is ever told.
 const OPERATORS_KEY: &str = "sk-Zyxq9Unsaid5Operators8Key";
 /// A provider that every world has. B has a key of its own for it, with [`UNSAID`] in it.
@@ -106,6 +108,13 @@ impl World {
             .batch_execute(&provider)
             .await
             .expect("the operator has a provider");
+        // How fast a bucket refills would show in what A hears, and differ from run to run.
+        let generous = "UPDATE bulkhead.tiers SET tokens_per_minute = 1000000000, tokens_per_day = 1000000000, \
+             requests_per_minute = 1000000000, concurrent_calls = 1000";
+        operator
+            .batch_execute(generous)
+            .await
+            .expect("the operator may change tiers");
         let a = server.connect(A, "owner").await;
         for (title, content) in [
             ("Attic", "The lamp is in the attic, beside the trunk."),
@@ -151,6 +160,7 @@ impl World {
                 "SELECT ai.add_message(id, '{role}', '{token} {UNSAID}') FROM ai.conversations"
             ));
         }
+        statements.push(format!("SELECT bulkhead.set_budget('month', {AMOUNT}, hard => false)"));
         statements.push(format!("SELECT bulkhead.set_provider_key('{PROVIDER}', 'sk-{UNSAID}')"));
         statements.push(format!("SELECT ai.rag('{question} {UNSAID}')"));
         statements.push(format!("SELECT * FROM ai.search('{token} {UNSAID}')"));
@@ -181,7 +191,7 @@ impl World {
         assert!(text.found_in(&own.heard).is_some(), "the tap hears");
         own.query(&sql).await;
         assert!(vector.found_in(&own.heard).is_some(), "the tap hears vectors");
-        self.canaries.extend([text, vector]);
+        self.canaries.extend([text, vector, Canary::text(AMOUNT)]);
         own.prepared(&sql, &[], 1).await;
         let vector = chunk[1].clone();
         let (chunk, usage) = (chunk[0].clone(), usage);

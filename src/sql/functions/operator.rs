@@ -7,6 +7,7 @@ use datafusion::arrow::{
     datatypes::Schema,
 };
 use futures::future::BoxFuture;
+use serde_json::json;
 
 use super::{Args, Function, Kind, Plane, Returns, parameter, t};
 use crate::{
@@ -15,9 +16,13 @@ use crate::{
     ledger::{
         books::Amounts,
         budget::{self, Window},
-        model,
+        litellm,
+        model::{self, BUILTIN},
+        money::Day,
         plan::TenantPlan,
+        price::{DATABASE, Price, Prices},
         provider::origin,
+        published::FromRows,
         tier::Tier,
         usage::now_micros,
     },
@@ -94,7 +99,21 @@ pub(super) const FUNCTIONS: &[Function] = &[
         effect: true,
         call: set_budget,
     },
+    Function {
+        name: "bulkhead.import_prices",
+        parameters: &[
+            parameter("json", Kind::Jsonb, None),
+            parameter("valid_from", Kind::Date, Some("NULL")),
+        ],
+        returns: Returns::Value(t(Scalar::Jsonb)),
+        plane: Plane::Operator,
+        effect: true,
+        call: import_prices,
+    },
 ];
+
+/// How many entries of each kind the report of an import names.
+const REPORTED: usize = 100;
 
 fn one(scalar: Scalar, text: &str) -> Result<RecordBatch> {
     let schema = Schema::new(vec![t(scalar).field("value", true)]);
@@ -147,7 +166,7 @@ fn drop_tenant(world: Arc<World>, args: Args) -> Answer {
             false => Amounts::from_sums(&erasure.amounts)?,
         };
         let dropped_at = chrono::DateTime::from_timestamp_micros(erasure.dropped_at_micros).unwrap_or_default();
-        let certificate = serde_json::json!({
+        let certificate = json!({
             "tenant": erasure.tenant,
             "tenant_id": erasure.id,
             "dropped_at": dropped_at.to_rfc3339(),
@@ -278,5 +297,51 @@ fn set_budget(world: Arc<World>, args: Args) -> Answer {
         });
         change.await?;
         one(Scalar::Text, args.text(0)?)
+    })
+}
+
+/// Imports LiteLLM's price file: rows that say something new, valid from a day on (today). Gives a report.
+fn import_prices(world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        // Null asks for today.
+        let day = args.date(1).map_or(Day::of_micros(now_micros()), Day);
+        let json = args.text(0)?.to_owned();
+        let read = tokio::task::spawn_blocking(move || litellm::import(&json, day));
+        let import = read.await.map_err(Error::internal)??;
+        let _one_at_a_time = world.engine().operator_writes.lock().await;
+        let operator = &world.operator()?.operator;
+        let rows = operator.scan(Table::Prices, &[]).map(|row| row.map(|(key, stored)| (key, stored.value)));
+        let known = Prices::from_rows(&rows.collect::<Result<Vec<_>>>()?)?;
+        let (mut batch, mut imported, mut unchanged, mut own) = (operator.batch(), 0, 0, Vec::new());
+        for price in &import.prices {
+            let same = |known: &Price| Price { valid_from: day, ..known.clone() } == *price;
+            if [BUILTIN, DATABASE].contains(&price.provider.as_str()) {
+                own.push(json!({"name": price.id(), "why": "its provider is this server"}));
+            } else if known.get(&price.provider, &price.model, day).is_some_and(same) {
+                unchanged += 1;
+            } else {
+                batch.put(Table::Prices, &price.key(), price.encode()?);
+                imported += 1;
+            }
+        }
+        if !batch.is_empty() {
+            operator.commit(batch).await?;
+        }
+        let rounded = import.rounded.iter();
+        let rounded = rounded.map(|r| json!({"name": r.name, "field": r.field, "usd": r.usd, "nanousd": r.nano.0}));
+        let skipped = import.skipped.iter().map(|s| json!({"name": s.name, "why": s.why}));
+        let skipped_count = import.skipped.len() + own.len();
+        let report = json!({
+            "valid_from": day.to_string(),
+            "imported": imported,
+            "unchanged": unchanged,
+            "rounded_count": import.rounded.len(),
+            "rounded": rounded.take(REPORTED).collect::<Vec<_>>(),
+            "long_context_count": import.long_context.len(),
+            "long_context": import.long_context.iter().take(REPORTED).collect::<Vec<_>>(),
+            "skipped_count": skipped_count,
+            "skipped": own.into_iter().chain(skipped).take(REPORTED).collect::<Vec<_>>(),
+        });
+        one(Scalar::Jsonb, &pg::json::canonical(&report.to_string())?)
     })
 }

@@ -4,6 +4,7 @@ mod crash;
 mod limits;
 mod money;
 mod prices;
+mod shown;
 
 mod windows;
 
