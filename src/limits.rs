@@ -112,6 +112,35 @@ const _: () = assert!(BUILTIN_DIMENSIONS <= VECTOR_DIMENSIONS);
 /// How long counts of statements may stay in memory before they are written.
 pub const METER_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often one call of a model is sent to its provider, the first time included.
+pub const PROVIDER_ATTEMPTS: u8 = 3;
+/// Wait before the second attempt; it doubles with every further one.
+pub const PROVIDER_BACKOFF: Duration = Duration::from_millis(250);
+/// From opening a socket to a provider to the end of the TLS handshake.
+pub const PROVIDER_CONNECT: Duration = Duration::from_secs(10);
+/// How long a connection to a provider is kept for the next call.
+pub const PROVIDER_IDLE: Duration = Duration::from_secs(30);
+const _: () = assert!(PROVIDER_CONNECT.as_secs() < PROVIDER_TIMEOUT.as_secs());
+/// Bytes of a provider's reply beside what the answer itself may take.
+pub const PROVIDER_REPLY_BASE_BYTES: usize = 256 << 10;
+/// Bytes of a reply per token that was asked for; a streamed token travels in an event of its own.
+pub const PROVIDER_TOKEN_BYTES: usize = 1 << 10;
+/// Largest reply of a provider, whatever was asked.
+pub const PROVIDER_REPLY_BYTES: usize = 64 << 20;
+/// Largest event of a streamed reply.
+pub const PROVIDER_EVENT_BYTES: usize = 1 << 20;
+const _: () = assert!(PROVIDER_REPLY_BASE_BYTES < PROVIDER_EVENT_BYTES && PROVIDER_EVENT_BYTES < PROVIDER_REPLY_BYTES);
+/// How much of a provider's complaint is read, in bytes.
+pub const PROVIDER_COMPLAINT_BYTES: usize = 64 << 10;
+/// How much of it is shown, in characters.
+pub const PROVIDER_MESSAGE_CHARS: usize = 500;
+/// Providers and keys whose connections are kept.
+pub const PROVIDER_CLIENTS: usize = 256;
+/// Length of an id that a provider gives to a file, job or model, in bytes.
+pub const PROVIDER_ID_BYTES: usize = 256;
+/// More tokens than any one call can have; a provider that reports more is not believed.
+pub const CALL_TOKENS: i64 = 1_000_000_000;
+
 /// SCRAM iterations (RFC 7677 asks for at least 4096).
 pub const SCRAM_ITERATIONS: u32 = 4096;
 /// Length of a user or tenant name in bytes.
@@ -142,29 +171,18 @@ pub const IDLE_SESSION: Duration = Duration::from_secs(24 * 60 * 60);
 pub const IDLE_TRANSACTION: Duration = Duration::from_secs(60 * 60);
 const _: () = assert!(IDLE_TRANSACTION.as_secs() <= IDLE_SESSION.as_secs());
 
-/// Messages of one conversation.
-pub const CONVERSATION_MESSAGES: u32 = 10_000;
-/// One message in bytes.
-pub const MESSAGE_BYTES: usize = 1 << 20;
-const _: () = assert!(MESSAGE_BYTES < VALUE_BYTES);
-/// Most days a conversation may ask to be kept.
-pub const RETENTION_DAYS: u32 = 36_500;
-/// Tokens of the text that stands for the older part of a conversation.
-pub const SUMMARY_TOKENS: usize = 1_000;
-/// How often what has expired is looked for.
-pub const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
-
-/// Answers that one tenant's cache holds, and their bytes.
-pub const CACHE_ENTRIES: usize = 10_000;
-/// See [`CACHE_ENTRIES`].
-pub const CACHE_BYTES: usize = 64 << 20;
-/// An answer over this size is not kept.
-pub const CACHE_ANSWER_BYTES: usize = 1 << 20;
-const _: () = assert!(CACHE_ANSWER_BYTES * 2 <= CACHE_BYTES && CACHE_ANSWER_BYTES < VALUE_BYTES);
-/// How long an idempotency key stands for its call.
-pub const REPLAY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Longest idempotency key in bytes.
-pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
+/// How often a running statement looks whether its client is still there.
+pub const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
+/// Calls of one function that a statement has under way at once.
+pub const STATEMENT_CALLS: usize = 8;
+/// Answers of functions that a statement remembers, so that one input is asked once.
+pub const STATEMENT_ANSWERS: usize = 10_000;
+/// Notices one statement sends.
+pub const STATEMENT_NOTICES: usize = 100;
+/// Texts and tokens that one call of an embedding model takes, and how many such calls a statement makes at once.
+pub const EMBED_TEXTS: usize = 64;
+pub const EMBED_TOKENS: usize = 32_768;
+pub const EMBED_CALLS: usize = 4;
 /// Longest key of a provider, in bytes.
 pub const PROVIDER_KEY_BYTES: usize = 512;
 /// Longest URL of a provider or a webhook, in bytes.
@@ -179,8 +197,50 @@ pub const MEMORY_TOKENS: i64 = 1_000_000;
 pub const SYSTEM_PROMPT_BYTES: usize = 32 << 10;
 /// Alerts that wait for a session that listens; a slower one misses the oldest.
 pub const ALERTS_AHEAD: usize = 256;
+/// Messages of one conversation.
+pub const CONVERSATION_MESSAGES: u32 = 10_000;
+/// One message in bytes.
+pub const MESSAGE_BYTES: usize = 1 << 20;
+const _: () = assert!(MESSAGE_BYTES < VALUE_BYTES);
+/// Most days a conversation may ask to be kept.
+pub const RETENTION_DAYS: u32 = 36_500;
+/// Tokens of the text that stands for the older part of a conversation.
+pub const SUMMARY_TOKENS: usize = 1_000;
+/// How often what has expired is looked for.
+pub const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// Longest time of one request to a provider, where none is said.
 pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(60);
 const _: () = assert!(PROVIDER_TIMEOUT.as_secs() <= STATEMENT_TIMEOUT.as_secs());
 /// Former versions of a tenant's system prompt that are kept.
 pub const PROMPT_VERSIONS: usize = 20;
+/// Users of one tenant whose counters and rate limits stay in memory; others are read when they call.
+pub const ACCOUNT_USERS: usize = 10_000;
+/// Orphaned calls settled in one commit when a tenant is opened.
+pub const ORPHANS_A_COMMIT: usize = 500;
+/// When to come again after the limit of concurrent calls: nobody knows when a call ends.
+pub const CONCURRENCY_RETRY: Duration = Duration::from_millis(100);
+/// Longest `bulkhead.limit_wait`.
+pub const LIMIT_WAIT: Duration = Duration::from_secs(60);
+const _: () = assert!(LIMIT_WAIT.as_secs() < STATEMENT_TIMEOUT.as_secs());
+/// Alerts that a subscriber may lag behind before it misses some (they stay in `bulkhead.alerts`).
+pub const ALERT_BACKLOG: usize = 256;
+/// Bytes of a price file.
+pub const PRICE_FILE_BYTES: usize = 32 << 20;
+/// One prompt of `ai.complete` in bytes.
+pub const PROMPT_BYTES: usize = 4 << 20;
+/// Pieces of an answer that wait for a slow reader.
+pub const STREAM_PIECES: usize = 64;
+/// Tokens that instructions, question and format take beside the passages of a prompt.
+pub const RAG_INSTRUCTION_TOKENS: i64 = 200;
+
+/// Answers that one tenant's cache holds, and their bytes.
+pub const CACHE_ENTRIES: usize = 10_000;
+/// See [`CACHE_ENTRIES`].
+pub const CACHE_BYTES: usize = 64 << 20;
+/// An answer over this size is not kept.
+pub const CACHE_ANSWER_BYTES: usize = 1 << 20;
+const _: () = assert!(CACHE_ANSWER_BYTES * 2 <= CACHE_BYTES && CACHE_ANSWER_BYTES < VALUE_BYTES);
+/// How long an idempotency key stands for its call.
+pub const REPLAY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest idempotency key in bytes.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 255;

@@ -70,7 +70,10 @@ pub fn cut_to_tokens(text: &str, budget: usize) -> &str {
             continue;
         }
         let kept = &tokens.unwrap_or_default()[..left];
-        let bytes = Encoding::O200k.table().decode_bytes(kept).map_or(0, |bytes| bytes.len());
+        let bytes = Encoding::O200k
+            .table()
+            .decode_bytes(kept)
+            .map_or(0, |bytes| bytes.len());
         end += piece.floor_char_boundary(bytes);
         break;
     }

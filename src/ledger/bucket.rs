@@ -209,7 +209,9 @@ mod tests {
         assert_eq!(take(&mut bucket, 60_000, 1), Ok(()));
         let mut odd = Bucket::full(7, MINUTE_MICROS, 0);
         take(&mut odd, 0, 7).unwrap();
-        let Err(Short::For { micros }) = odd.check(3) else { panic!() };
+        let Err(Short::For { micros }) = odd.check(3) else {
+            panic!()
+        };
         assert_eq!(micros, 25_714_286); // 3/7 of a minute, rounded up
         assert!(take(&mut odd.clone(), micros - 1, 3).is_err());
         assert_eq!(take(&mut odd, micros, 3), Ok(()));
@@ -290,15 +292,18 @@ mod tests {
                             Ok(()) => *taken += units,
                             Err(_) => *refused += 1,
                         }
-                        let bound = i128::from(capacity) * i128::from(period)
-                            + i128::from(*latest) * i128::from(capacity);
+                        let bound =
+                            i128::from(capacity) * i128::from(period) + i128::from(*latest) * i128::from(capacity);
                         assert!(i128::from(*taken) * i128::from(period) <= bound);
                     }
                 });
             }
         });
         let (bucket, taken, latest, refused) = shared.into_inner().unwrap();
-        assert!(refused > 100_000 && taken > 5 * capacity, "both outcomes were met: {taken} {refused}");
+        assert!(
+            refused > 100_000 && taken > 5 * capacity,
+            "both outcomes were met: {taken} {refused}"
+        );
         // Exact: what was not taken is there, but for what overflowed; the level never reached the brim again.
         assert!(bucket.level >= 0 && latest > 0);
     }

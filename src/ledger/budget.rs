@@ -159,30 +159,130 @@ mod tests {
     #[test]
     fn windows_begin_and_end_with_the_local_calendar() {
         let cases = [
-            (Window::Day, "UTC", "2026-03-01T00:00:00Z", "2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z"),
-            (Window::Day, "UTC", "2026-02-28T23:59:59Z", "2026-02-28T00:00:00Z", "2026-03-01T00:00:00Z"),
-            (Window::Month, "UTC", "2024-02-29T12:00:00Z", "2024-02-01T00:00:00Z", "2024-03-01T00:00:00Z"),
-            (Window::Month, "UTC", "2026-12-31T23:59:59Z", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
-            (Window::Day, "Asia/Kathmandu", "2026-01-01T18:14:59Z", "2025-12-31T18:15:00Z", "2026-01-01T18:15:00Z"),
-            (Window::Month, "Pacific/Kiritimati", "2026-01-31T10:00:00Z", "2026-01-31T10:00:00Z", "2026-02-28T10:00:00Z"),
+            (
+                Window::Day,
+                "UTC",
+                "2026-03-01T00:00:00Z",
+                "2026-03-01T00:00:00Z",
+                "2026-03-02T00:00:00Z",
+            ),
+            (
+                Window::Day,
+                "UTC",
+                "2026-02-28T23:59:59Z",
+                "2026-02-28T00:00:00Z",
+                "2026-03-01T00:00:00Z",
+            ),
+            (
+                Window::Month,
+                "UTC",
+                "2024-02-29T12:00:00Z",
+                "2024-02-01T00:00:00Z",
+                "2024-03-01T00:00:00Z",
+            ),
+            (
+                Window::Month,
+                "UTC",
+                "2026-12-31T23:59:59Z",
+                "2026-12-01T00:00:00Z",
+                "2027-01-01T00:00:00Z",
+            ),
+            (
+                Window::Day,
+                "Asia/Kathmandu",
+                "2026-01-01T18:14:59Z",
+                "2025-12-31T18:15:00Z",
+                "2026-01-01T18:15:00Z",
+            ),
+            (
+                Window::Month,
+                "Pacific/Kiritimati",
+                "2026-01-31T10:00:00Z",
+                "2026-01-31T10:00:00Z",
+                "2026-02-28T10:00:00Z",
+            ),
             // 23 and 25 hours
-            (Window::Day, "Europe/Berlin", "2026-03-29T12:00:00Z", "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"),
-            (Window::Day, "Europe/Berlin", "2026-10-25T12:00:00Z", "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z"),
-            (Window::Month, "America/New_York", "2026-03-15T12:00:00Z", "2026-03-01T05:00:00Z", "2026-04-01T04:00:00Z"),
+            (
+                Window::Day,
+                "Europe/Berlin",
+                "2026-03-29T12:00:00Z",
+                "2026-03-28T23:00:00Z",
+                "2026-03-29T22:00:00Z",
+            ),
+            (
+                Window::Day,
+                "Europe/Berlin",
+                "2026-10-25T12:00:00Z",
+                "2026-10-24T22:00:00Z",
+                "2026-10-25T23:00:00Z",
+            ),
+            (
+                Window::Month,
+                "America/New_York",
+                "2026-03-15T12:00:00Z",
+                "2026-03-01T05:00:00Z",
+                "2026-04-01T04:00:00Z",
+            ),
             // midnight is skipped: the day begins at 01:00
-            (Window::Day, "Africa/Cairo", "2024-04-26T12:00:00Z", "2024-04-25T22:00:00Z", "2024-04-26T21:00:00Z"),
-            (Window::Day, "America/Sao_Paulo", "2018-11-04T12:00:00Z", "2018-11-04T03:00:00Z", "2018-11-05T02:00:00Z"),
+            (
+                Window::Day,
+                "Africa/Cairo",
+                "2024-04-26T12:00:00Z",
+                "2024-04-25T22:00:00Z",
+                "2024-04-26T21:00:00Z",
+            ),
+            (
+                Window::Day,
+                "America/Sao_Paulo",
+                "2018-11-04T12:00:00Z",
+                "2018-11-04T03:00:00Z",
+                "2018-11-05T02:00:00Z",
+            ),
             // midnight comes twice: the day begins with the first
-            (Window::Day, "America/Havana", "2025-11-02T12:00:00Z", "2025-11-02T04:00:00Z", "2025-11-03T05:00:00Z"),
+            (
+                Window::Day,
+                "America/Havana",
+                "2025-11-02T12:00:00Z",
+                "2025-11-02T04:00:00Z",
+                "2025-11-03T05:00:00Z",
+            ),
             // 00:01 is put back to 23:01: the new day stays begun
-            (Window::Day, "America/St_Johns", "2010-11-07T02:45:00Z", "2010-11-07T02:30:00Z", "2010-11-08T03:30:00Z"),
-            (Window::Day, "America/St_Johns", "2010-11-07T02:15:00Z", "2010-11-06T02:30:00Z", "2010-11-07T02:30:00Z"),
+            (
+                Window::Day,
+                "America/St_Johns",
+                "2010-11-07T02:45:00Z",
+                "2010-11-07T02:30:00Z",
+                "2010-11-08T03:30:00Z",
+            ),
+            (
+                Window::Day,
+                "America/St_Johns",
+                "2010-11-07T02:15:00Z",
+                "2010-11-06T02:30:00Z",
+                "2010-11-07T02:30:00Z",
+            ),
             // a date that did not exist
-            (Window::Day, "Pacific/Apia", "2011-12-30T09:59:59Z", "2011-12-29T10:00:00Z", "2011-12-30T10:00:00Z"),
-            (Window::Day, "Pacific/Apia", "2011-12-30T10:00:00Z", "2011-12-30T10:00:00Z", "2011-12-31T10:00:00Z"),
+            (
+                Window::Day,
+                "Pacific/Apia",
+                "2011-12-30T09:59:59Z",
+                "2011-12-29T10:00:00Z",
+                "2011-12-30T10:00:00Z",
+            ),
+            (
+                Window::Day,
+                "Pacific/Apia",
+                "2011-12-30T10:00:00Z",
+                "2011-12-30T10:00:00Z",
+                "2011-12-31T10:00:00Z",
+            ),
         ];
         for (window, zone, at, start, end) in cases {
-            assert_eq!(span(window, zone, at), (start.to_owned(), end.to_owned()), "{zone} {at}");
+            assert_eq!(
+                span(window, zone, at),
+                (start.to_owned(), end.to_owned()),
+                "{zone} {at}"
+            );
         }
     }
 

@@ -3,14 +3,18 @@
 //! Prices, models and tiers are the operator's rows ([`price`], [`model`], [`tier`]); every billable
 //! event becomes a [`usage`] line. Only [`books::record`] writes one, and it adds the same amounts to
 //! the tenant's day and to the operator's in the same batch, so that the sums equal the lines at
-//! every crash point. What is too frequent for a commit of its own waits in a [`meter`].
+//! every crash point. What is too frequent for a commit of its own waits in a [`meter`]. Calls of models
+//! are reserved before they are made and settled after, in the tenant's [`account`].
 
+pub mod account;
+pub mod alert;
 pub mod books;
 pub mod bucket;
 pub mod budget;
 pub mod meter;
 pub mod model;
 pub mod money;
+pub mod own_model;
 pub mod plan;
 pub mod price;
 pub mod provider;
@@ -19,6 +23,7 @@ pub(crate) mod row;
 pub mod tier;
 pub mod usage;
 
+pub use account::Account;
 pub use meter::Meter;
 
 use crate::{error::Result, tenant::Table};

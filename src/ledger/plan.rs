@@ -117,7 +117,8 @@ impl TenantPlan {
             return Err(Error::new(Code::InvalidParameterValue, "a budget cannot be negative"));
         }
         self.budgets.retain(|old| (old.window, old.hard) != (window, hard));
-        self.budgets.extend(amount.map(|amount| Budget { window, amount, hard }));
+        self.budgets
+            .extend(amount.map(|amount| Budget { window, amount, hard }));
         Ok(())
     }
 

@@ -147,6 +147,15 @@ impl Price {
             .try_fold(Nano::ZERO, |sum, (price, count)| sum.plus(price.times(count)?))
     }
 
+    /// The most that so many tokens sent and received can cost, whichever of them are cached or reasoning.
+    ///
+    /// # Errors
+    /// [`Code::NumericOutOfRange`].
+    pub fn worst(&self, prompt: i64, completion: i64) -> Result<Nano> {
+        let input = self.input.max(self.cached_input).times(prompt)?;
+        input.plus(self.output.max(self.reasoning).times(completion)?)
+    }
+
     /// The cost of turning `tokens` into vectors.
     ///
     /// # Errors

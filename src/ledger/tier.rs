@@ -32,6 +32,10 @@ pub struct Tier {
     pub fine_tuning: bool,
     /// Whether a system prompt of the tenant's own is allowed.
     pub custom_prompt: bool,
+    /// Calls of models a minute.
+    pub requests_per_minute: i64,
+    /// Calls of models at once.
+    pub concurrent_calls: i64,
 }
 
 impl Tier {
@@ -67,24 +71,34 @@ impl Tier {
 /// The three tiers of a new data directory.
 pub fn defaults() -> [Tier; 3] {
     let tier =
-        |name: &str, model: &str, max_tokens, temperature_milli, tokens_per_day, tokens_per_minute, usd: i64| Tier {
+        |name: &str, model: &str, max_tokens, temperature_milli, tokens: [i64; 2], usd: i64, calls: [i64; 2]| Tier {
             name: name.to_owned(),
             model: model.to_owned(),
             max_tokens,
             temperature_milli,
-            tokens_per_day,
-            tokens_per_minute,
+            tokens_per_day: tokens[0],
+            tokens_per_minute: tokens[1],
             monthly_budget: Nano(usd * NANO),
             fine_tuning: false,
             custom_prompt: false,
+            requests_per_minute: calls[0],
+            concurrent_calls: calls[1],
         };
     [
-        tier("free", "default-small", 500, 700, 50_000, 1_000, 5),
-        tier("pro", "default-large", 2_000, 700, 500_000, 10_000, 200),
+        tier("free", "default-small", 500, 700, [50_000, 1_000], 5, [60, 4]),
+        tier("pro", "default-large", 2_000, 700, [500_000, 10_000], 200, [600, 16]),
         Tier {
             fine_tuning: true,
             custom_prompt: true,
-            ..tier("enterprise", "default-large", 4_000, 300, 5_000_000, 100_000, 5_000)
+            ..tier(
+                "enterprise",
+                "default-large",
+                4_000,
+                300,
+                [5_000_000, 100_000],
+                5_000,
+                [6_000, 64],
+            )
         },
     ]
 }

@@ -41,6 +41,10 @@ names! {
         Statement = "statement",
         /// Vector searches.
         VectorSearch = "vector_search",
+        /// A reply in a conversation.
+        Chat = "chat",
+        /// A fine-tuning job.
+        FineTune = "fine_tune",
     }
 }
 
@@ -75,7 +79,7 @@ impl Operation {
     /// Its column of the costs.
     pub const fn class(self) -> Class {
         match self {
-            Self::Embed | Self::Complete | Self::Rag => Class::Llm,
+            Self::Embed | Self::Complete | Self::Rag | Self::Chat | Self::FineTune => Class::Llm,
             Self::Statement => Class::Database,
             Self::VectorSearch => Class::Vector,
         }

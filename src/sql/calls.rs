@@ -10,7 +10,7 @@ use datafusion::{
         datatypes::{Schema, SchemaRef},
     },
     catalog::Session,
-    common::{DFSchema, DFSchemaRef, Result as DfResult, ScalarValue},
+    common::{DFSchema, DFSchemaRef, DataFusionError, Result as DfResult, ScalarValue},
     execution::{SendableRecordBatchStream, TaskContext, context::QueryPlanner},
     logical_expr::{
         Expr, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
@@ -24,6 +24,8 @@ use datafusion::{
     },
     physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner},
 };
+
+use futures::{StreamExt, TryStreamExt};
 
 use super::{
     functions::{Args, Function},
@@ -199,9 +201,13 @@ impl PartitionStream for CallStream {
         let (function, world, values) = (self.function, self.world.clone(), self.values());
         let schema = self.schema.clone();
         let rows = futures::stream::once(async move {
-            let batch = (function.call)(world, Args::new(function, values?)?).await?;
-            Ok(RecordBatch::try_new(schema, batch.columns().to_vec())?)
-        });
+            let args = Args::new(function, values?)?;
+            let batches = function.rows(world, args).map_err(DataFusionError::from);
+            Ok::<_, DataFusionError>(
+                batches.map(move |batch| Ok(RecordBatch::try_new(schema.clone(), batch?.columns().to_vec())?)),
+            )
+        })
+        .try_flatten();
         Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows))
     }
 }

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{builtin, calls, functions, nearest::NearestRule, pg, world::TenantState, yielding::Yielding};
 use crate::{
-    ai::tokens,
+    ai::{gate::Gate, tokens},
     error::{Code, Error, Result},
     ledger::{
         self,
@@ -53,7 +53,8 @@ pub struct Engine {
     meters: Arc<PerTenant<Meter>>,
     pub(super) prices: Arc<Cached<Prices>>,
     pub(super) models: Cached<Models>,
-    pub(super) tiers: Cached<Tiers>,
+    pub(super) tiers: Arc<Cached<Tiers>>,
+    pub(super) gate: Gate,
     pub(super) providers: Cached<Providers>,
     operators: AtomicUsize,
     /// Held from the checks of a change to the operator's tables to its commit.
@@ -93,7 +94,8 @@ impl Engine {
             meters: Arc::new(PerTenant::new()),
             prices: Arc::default(),
             models: Cached::default(),
-            tiers: Cached::default(),
+            tiers: Arc::default(),
+            gate: Gate::default(),
             providers: Cached::default(),
             operators: AtomicUsize::new(0),
             operator_writes: tokio::sync::Mutex::default(),

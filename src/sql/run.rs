@@ -15,6 +15,7 @@ use super::{
     guard::Kind,
     prepared::{self, Plan, Prepared, Query},
     session::{Answer, RowStream, RowTag, Session, Status},
+    yielding,
 };
 use crate::{
     error::{Code, Error, Result},
@@ -107,7 +108,11 @@ impl Session {
             true => self.state.query_planner().create_physical_plan(plan, &self.state).await,
             false => self.state.create_physical_plan(plan).await,
         };
-        made.map_err(from_datafusion)
+        let plan = made.map_err(from_datafusion)?;
+        match &self.watch {
+            Some(watch) => yielding::watched(plan, watch).map_err(from_datafusion),
+            None => Ok(plan),
+        }
     }
 
     /// The rows of a plan.

@@ -28,7 +28,9 @@ use super::{
     planner::Names,
     prepared::{Plan, Prepared},
     settings::{self, Asker, Settings},
+    statement::{Desk, Statement},
     world::{Connection, OperatorWorld, TenantWorld, World},
+    yielding::Watch,
 };
 use crate::{
     codec::pgtype::PgType,
@@ -124,6 +126,7 @@ pub struct Session {
     statements: HashMap<String, Arc<Prepared>>,
     pid: Arc<AtomicI32>,
     committing: Arc<AtomicBool>,
+    pub(super) watch: Option<Arc<dyn Watch>>,
     listed: Arc<Mutex<Vec<(String, String)>>>,
     _connection: Option<Connection>,
 }
@@ -136,6 +139,7 @@ impl Session {
     /// 53300 at the tenant's connection limit; 22023 for a setting's bad value.
     pub async fn open(engine: Arc<Engine>, login: Login, startup: &[(String, String)]) -> Result<Self> {
         let settings = Arc::new(Mutex::new(Settings::default()));
+        let desk = Arc::new(Desk::new(settings.clone()));
         let (world, runtime, connection) = match login {
             Login::Tenant(tenant, user) => {
                 tenant.check_open()?;
@@ -148,7 +152,7 @@ impl Session {
                     state,
                     engine: engine.clone(),
                     tx: Mutex::default(),
-                    settings: settings.clone(),
+                    desk,
                     acting_for: Mutex::default(),
                 };
                 (World::Tenant(Box::new(world)), runtime, Some(connection))
@@ -159,6 +163,7 @@ impl Session {
                     World::Operator(Box::new(OperatorWorld {
                         operator,
                         engine: engine.clone(),
+                        desk,
                     })),
                     runtime,
                     None,
@@ -196,6 +201,7 @@ impl Session {
             statements: HashMap::new(),
             pid,
             committing: Arc::default(),
+            watch: None,
             listed,
             _connection: connection,
         };
@@ -229,6 +235,11 @@ impl Session {
         self.pid.store(pid, Ordering::Relaxed);
     }
 
+    /// Lets statements that compute for long ask whether they must end.
+    pub fn set_watch(&mut self, watch: Arc<dyn Watch>) {
+        self.watch = Some(watch);
+    }
+
     /// Parses and judges a text; comments alone give nothing.
     ///
     /// # Errors
@@ -258,6 +269,8 @@ impl Session {
         if let World::Tenant(world) = &*self.world {
             world.state.meter.statement(&world.acting_user());
         }
+        let most = self.settings.lock().call().max_statement;
+        self.world.desk().begin(Statement::new(self.statement_timeout(), most));
         // What now() is for this statement.
         self.state.mark_start_execution();
         self.sync_asker();
@@ -332,7 +345,9 @@ impl Session {
 
     /// Messages for the client since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices)
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.append(&mut self.world.desk().notices.lock());
+        notices
     }
 
     /// Settings to report since the last call.

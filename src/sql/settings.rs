@@ -462,7 +462,13 @@ mod tests {
         let mut s = Settings::default();
         let plain = s.call();
         assert_eq!(
-            (plain.cache, plain.cache_ttl, plain.limit_wait, plain.max_statement, plain.null_on_error),
+            (
+                plain.cache,
+                plain.cache_ttl,
+                plain.limit_wait,
+                plain.max_statement,
+                plain.null_on_error
+            ),
             (true, Duration::from_secs(3_600), Duration::ZERO, None, false)
         );
         assert_eq!((plain.memory, plain.idempotency_key), (Memory::Tokens, None));

@@ -19,7 +19,8 @@ use uuid::Uuid;
 use super::{
     documents::{self, Chunk, Document},
     engine::Engine,
-    settings::{CallSettings, Settings},
+    settings::CallSettings,
+    statement::Desk,
     tx::{Change, Tx},
 };
 use crate::{
@@ -29,7 +30,11 @@ use crate::{
         corpus::{Corpus, Layers},
     },
     error::{Code, Error, Result},
-    ledger::meter::Meter,
+    ledger::{
+        account::{Account, Clock, PlanSource},
+        meter::Meter,
+        tier::Tier,
+    },
     limits,
     tenant::{Operator, Role, Table, Tenant, User},
 };
@@ -51,8 +56,7 @@ pub(super) struct TenantWorld {
     pub(super) engine: Arc<Engine>,
     /// This session's transaction.
     pub(super) tx: Mutex<Tx>,
-    /// The settings of the session.
-    pub(super) settings: Arc<Mutex<Settings>>,
+    pub(super) desk: Arc<Desk>,
     /// The end user for whom a service acts.
     pub(super) acting_for: Mutex<Option<String>>,
 }
@@ -61,6 +65,7 @@ pub(super) struct TenantWorld {
 pub(super) struct OperatorWorld {
     pub(super) operator: Operator,
     pub(super) engine: Arc<Engine>,
+    pub(super) desk: Arc<Desk>,
 }
 
 impl std::fmt::Debug for TenantWorld {
@@ -119,6 +124,14 @@ impl World {
         }
     }
 
+    /// What the session and its functions share.
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        match self {
+            Self::Tenant(world) => &world.desk,
+            Self::Operator(world) => &world.desk,
+        }
+    }
+
     pub(super) fn engine(&self) -> &Arc<Engine> {
         match self {
             Self::Tenant(world) => &world.engine,
@@ -134,9 +147,30 @@ impl TenantWorld {
     }
 
     /// What the session's settings ask of a model call made now.
-    #[expect(dead_code, reason = "read by the gate, which is built beside this")]
     pub(super) fn call_settings(&self) -> CallSettings {
-        self.settings.lock().call()
+        self.desk.settings.lock().call()
+    }
+
+    /// The tenant's budgets and limits; opened at first use, which settles what a crash left.
+    pub(super) async fn account(&self) -> Result<&Arc<Account>> {
+        let open = || {
+            let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan.to_vec());
+            Account::open(
+                self.state.meter.clone(),
+                self.engine.tiers.clone(),
+                plan,
+                Clock::system(),
+            )
+        };
+        self.state.account.get_or_try_init(open).await
+    }
+
+    /// The tenant's tier.
+    pub(super) fn tier(&self) -> Result<Tier> {
+        let tiers = self.engine.tiers.get(&self.tenant)?;
+        tiers.get(&self.tenant.settings().tier).cloned().ok_or_else(|| {
+            Error::new(Code::NotReady, "the tier of this tenant does not exist any more").with_hint("ask the operator")
+        })
     }
 
     /// Runs `search` over the tenant's index with this transaction's writes on top.
@@ -165,7 +199,6 @@ impl TenantWorld {
     /// The state of the documents, for the key of an answer that is found in them; to be read before
     /// they are searched. `None` while this transaction sees documents that others do not: its
     /// answers are nobody else's, and nobody else's are its.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the gate asks for it"))]
     pub(super) fn corpus_epoch(&self) -> Option<Epoch> {
         (!self.tx.lock().has_documents()).then(|| self.state.epoch.now())
     }
@@ -194,13 +227,17 @@ pub(super) struct TenantState {
     pub(super) meter: Arc<Meter>,
     pub(super) runtime: Arc<RuntimeEnv>,
     pub(super) connections: AtomicUsize,
-    /// Who changes which conversation.
-    pub(super) turns: Turns,
-    pub(super) cache: Arc<Cache>,
-    pub(super) replays: Arc<Replays>,
-    pub(super) epoch: Arc<CorpusEpoch>,
     /// Tells the tenant's sessions that listen; the payload of an alert.
     pub(super) alerts: broadcast::Sender<String>,
+    /// Who changes which conversation.
+    pub(super) turns: Turns,
+    account: OnceCell<Arc<Account>>,
+    /// Answers that may be given again.
+    pub(super) cache: Arc<Cache>,
+    /// Answers to calls that carried an idempotency key.
+    pub(super) replays: Arc<Replays>,
+    /// The state of the documents.
+    pub(super) epoch: Arc<CorpusEpoch>,
     index: OnceCell<Index>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
@@ -221,14 +258,15 @@ pub(super) struct Index {
 impl TenantState {
     pub(super) fn new(meter: Arc<Meter>, runtime: Arc<RuntimeEnv>) -> Self {
         Self {
+            runtime,
+            connections: AtomicUsize::new(0),
+            alerts: broadcast::Sender::new(limits::ALERTS_AHEAD),
+            turns: Turns::default(),
+            account: OnceCell::new(),
             cache: Cache::new(meter.tenant().clone()),
             replays: Replays::new(meter.tenant().clone()),
             epoch: Arc::default(),
             meter,
-            runtime,
-            connections: AtomicUsize::new(0),
-            turns: Turns::default(),
-            alerts: broadcast::Sender::new(limits::ALERTS_AHEAD),
             index: OnceCell::new(),
             changes: Arc::default(),
         }
@@ -258,6 +296,9 @@ impl TenantState {
     pub(super) fn apply_when_durable(&self, changes: Vec<Change>) -> impl FnOnce() + Send + 'static {
         let (queue, epoch) = (self.changes.clone(), self.epoch.clone());
         move || {
+            if changes.is_empty() {
+                return;
+            }
             if let Some(queue) = queue.lock().as_mut() {
                 queue.extend(changes);
             }

@@ -183,7 +183,7 @@ impl Change {
             }
         };
         let stays_owner = after.as_ref().is_some_and(|record| record.role == Role::Owner);
-        let other_owner = || {
+        let other_owner = || -> Result<bool> {
             Ok(list(plane)?
                 .iter()
                 .any(|user| user.role == Role::Owner && user.name != name))

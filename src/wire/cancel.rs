@@ -22,15 +22,19 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Stop, Trouble};
+use super::{Stop, Trouble, presence::Presence};
 use crate::{
     error::{Code, Error},
     limits,
+    sql::Watch,
 };
 
 const IDLE: u8 = 0;
 const RUNNING: u8 = 1;
 const CANCELLED: u8 = 2;
+/// Why a statement was cancelled.
+const BY_USER: &str = "user request";
+const BY_TIMEOUT: &str = "statement timeout";
 /// Key bytes of protocol 3.0, and from 3.2 on.
 const SHORT_KEY: usize = 4;
 const LONG_KEY: usize = 32;
@@ -40,11 +44,25 @@ const LONG_KEY: usize = 32;
 pub(super) struct Interrupt {
     state: AtomicU8,
     notify: Notify,
+    /// Of the running statement.
+    deadline: Mutex<Option<Instant>>,
+}
+
+impl Watch for Interrupt {
+    fn verdict(&self) -> Option<&'static str> {
+        let late = || lock(&self.deadline).is_some_and(|deadline| Instant::now() >= deadline);
+        match self.state.load(Ordering::SeqCst) {
+            CANCELLED => Some(BY_USER),
+            RUNNING if late() => Some(BY_TIMEOUT),
+            _ => None,
+        }
+    }
 }
 
 impl Interrupt {
     /// A statement begins: only requests from now on count.
-    fn begin(&self) {
+    fn begin(&self, deadline: Instant) {
+        *lock(&self.deadline) = Some(deadline);
         self.state.store(RUNNING, Ordering::SeqCst);
     }
 
@@ -84,6 +102,7 @@ pub(super) struct Running {
     /// would be to answer "canceled" for what may be on disk. As in PostgreSQL it runs to its end.
     committing: Arc<AtomicBool>,
     deadline: Instant,
+    presence: Option<Arc<Presence>>,
 }
 
 impl Running {
@@ -94,15 +113,22 @@ impl Running {
         committing: Arc<AtomicBool>,
         timeout: Duration,
     ) -> Self {
-        interrupt.begin();
-        committing.store(false, Ordering::SeqCst);
         let deadline = Instant::now() + timeout.min(limits::STATEMENT_TIMEOUT);
+        interrupt.begin(deadline);
+        committing.store(false, Ordering::SeqCst);
         Self {
             interrupt: interrupt.clone(),
             stop: stop.clone(),
             committing,
             deadline,
+            presence: None,
         }
+    }
+
+    /// Ends it also when the client is gone.
+    pub(super) fn watching(mut self, presence: Arc<Presence>) -> Self {
+        self.presence = Some(presence);
+        self
     }
 
     /// Runs a part of the statement until it is done, cancelled, out of time or the server stops. A panic
@@ -117,7 +143,7 @@ impl Running {
         };
         // A part that is always ready would never let the timer look at the clock.
         if Instant::now() >= self.deadline && !self.committing.load(Ordering::SeqCst) {
-            return Err(canceled("statement timeout"));
+            return Err(canceled(BY_TIMEOUT));
         }
         let mut part = std::pin::pin!(AssertUnwindSafe(part).catch_unwind());
         let ended = |result: Result<Result<T, E>, _>| match result {
@@ -127,12 +153,20 @@ impl Running {
         // A part that computes without end uses up its share of each turn, and what is looked at after it
         // would then be told to wait: the clock must not be.
         let timeout = tokio::task::unconstrained(tokio::time::sleep_until(self.deadline));
+        let presence = self.presence.clone();
+        let gone = tokio::task::unconstrained(async move {
+            match presence {
+                Some(presence) => presence.ended().await,
+                None => std::future::pending().await,
+            }
+        });
         let interruption = tokio::select! {
             biased;
-            () = self.interrupt.cancelled() => canceled("user request"),
+            () = self.interrupt.cancelled() => canceled(BY_USER),
             _ = self.stop.wait_for(|stop| *stop == Stop::Now) => Trouble::Fatal(stopping()),
             result = &mut part => return ended(result),
-            () = timeout => canceled("statement timeout"),
+            () = timeout => canceled(BY_TIMEOUT),
+            () = gone => Trouble::Gone,
         };
         // Only `part` sets it, and `part` is not running just now.
         match self.committing.load(Ordering::SeqCst) {

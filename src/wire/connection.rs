@@ -1,6 +1,6 @@
 //! One session over one socket: the loop that reads a request, answers it and survives its failure.
 
-use std::{collections::HashMap, panic::AssertUnwindSafe};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -22,6 +22,7 @@ use super::{
     complaint::{self, Severity, clean},
     frame::{self, Request, Stage},
     portal::Portal,
+    presence::Presence,
     values::Format,
 };
 use crate::{
@@ -44,6 +45,7 @@ pub(super) struct Connection<S> {
     pub(super) portals: HashMap<String, Portal>,
     ticket: Ticket,
     stop: watch::Receiver<Stop>,
+    presence: Arc<Presence>,
     /// Whether the statements since the last ReadyForQuery are one implicit transaction.
     implicit: bool,
     /// Whether one of them failed.
@@ -58,7 +60,7 @@ pub(super) struct Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(super) fn new(channel: Channel<S>, parts: Parts) -> Self {
+    pub(super) fn new(channel: Channel<S>, parts: Parts, presence: Presence) -> Self {
         let Parts {
             session,
             ticket,
@@ -72,6 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             portals,
             ticket,
             stop,
+            presence: Arc::new(presence),
             implicit: false,
             failed: false,
             skipping: false,
@@ -215,7 +218,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.at_rest = status == b'I';
         if self.at_rest {
             let notifications = self.session.take_notifications();
-            notifications.iter().try_for_each(|notification| self.tell(notification))?;
+            notifications
+                .iter()
+                .try_for_each(|notification| self.tell(notification))?;
         }
         let status = TransactionStatus::try_from(status).map_err(Error::internal)?;
         self.channel.put(&ReadyForQuery::new(status))?;
@@ -242,7 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Marks the beginning of a statement that can be cancelled and timed.
     pub(super) fn running(&self) -> Running {
         let (committing, timeout) = (self.session.committing(), self.session.statement_timeout());
-        Running::new(&self.ticket.interrupt, &self.stop, committing, timeout)
+        Running::new(&self.ticket.interrupt, &self.stop, committing, timeout).watching(self.presence.clone())
     }
 
     /// The end of a statement: what it had to say besides, and its tag.

@@ -24,6 +24,7 @@ mod frame;
 mod login;
 mod numeric;
 mod portal;
+mod presence;
 mod simple;
 mod startup;
 mod tls;
@@ -46,6 +47,7 @@ use self::{
     channel::Channel,
     complaint::Severity,
     connection::{Connection, Parts},
+    presence::Presence,
     startup::{Opening, Startup},
     tls::Tls,
     transport::Transport,
@@ -143,6 +145,7 @@ impl Door {
     }
 
     async fn log_in(&self, socket: TcpStream, peer: IpAddr) -> Option<Connection<Transport>> {
+        let presence = Presence::of(&socket);
         let (transport, startup) = match startup::open(socket, peer, self.tls.as_ref(), &self.cancels).await {
             Opening::Login(transport, startup) => (transport, startup),
             Opening::Over => return None,
@@ -153,7 +156,7 @@ impl Door {
         };
         let mut channel = Channel::new(transport);
         match self.admit(&mut channel, &startup, peer).await {
-            Ok(parts) => Some(Connection::new(channel, parts)),
+            Ok(parts) => Some(Connection::new(channel, parts, presence)),
             Err(Trouble::Statement(error) | Trouble::Fatal(error)) => {
                 refuse(channel, &error).await;
                 None
@@ -185,6 +188,7 @@ impl Door {
         let mut session = opened.await.unwrap_or_else(|_| Err(cancel::panicked()))?;
         let ticket = self.cancels.register(startup.long_keys());
         session.set_backend_pid(ticket.pid);
+        session.set_watch(ticket.interrupt.clone());
         Ok(Parts {
             session,
             ticket,

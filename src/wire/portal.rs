@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use futures::StreamExt;
+use arrow::array::{ArrayRef, RecordBatch};
+use futures::{StreamExt, future::poll_immediate};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Trouble, cancel::Running, channel::Channel, encode, values::Format};
@@ -90,7 +90,27 @@ impl Rows {
             if self.rows.is_none() {
                 return Ok(Sent::All(self.tag.render(sent)));
             }
-            self.fetch(running).await?;
+            self.fetch_or_flush(channel, running).await?;
+        }
+    }
+
+    /// Computes the next rows. Where that takes time, those that are ready go out first: an answer that comes
+    /// word by word is read word by word.
+    async fn fetch_or_flush<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        channel: &mut Channel<S>,
+        running: &mut Running,
+    ) -> Result<(), Trouble> {
+        let Some(stream) = &mut self.rows else { return Ok(()) };
+        let ready = running.run(async { Ok::<_, Error>(poll_immediate(stream.next()).await) });
+        match ready.await? {
+            Some(next) => self.took(next.transpose()?),
+            None => {
+                if !channel.out.is_empty() {
+                    running.run(channel.flush()).await?;
+                }
+                self.fetch(running).await
+            }
         }
     }
 
@@ -98,7 +118,12 @@ impl Rows {
     /// them, as it does in PostgreSQL, which evaluates constants when it plans.
     pub(super) async fn fetch(&mut self, running: &mut Running) -> Result<(), Trouble> {
         let Some(stream) = &mut self.rows else { return Ok(()) };
-        match running.run(async { stream.next().await.transpose() }).await? {
+        let next = running.run(async { stream.next().await.transpose() }).await?;
+        self.took(next)
+    }
+
+    fn took(&mut self, next: Option<RecordBatch>) -> Result<(), Trouble> {
+        match next {
             Some(batch) => self.batch = Some((encode::Rows::new(&self.columns, &self.formats, &batch)?, 0)),
             // Dropped at once: it may hold memory and locks that a suspended portal need not.
             None => self.rows = None,

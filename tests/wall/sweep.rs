@@ -203,7 +203,10 @@ async fn no_surface_is_without_attacks() {
     let ours: BTreeSet<String> = settings.filter(|name| name.contains('.')).collect();
     assert!(ours.len() > 5, "SHOW ALL shows our settings: {ours:?}");
     let unlisted: Vec<_> = ours.difference(&listed(&[Kind::Setting])).cloned().collect();
-    assert!(unlisted.is_empty(), "settings that no line of tests/wall/surfaces.rs attacks: {unlisted:?}");
+    assert!(
+        unlisted.is_empty(),
+        "settings that no line of tests/wall/surfaces.rs attacks: {unlisted:?}"
+    );
     // A name that the catalog hides but the planner knows is a surface too: everything listed answers.
     for surface in all().filter(|s| matches!(s.kind, Kind::Relation | Kind::Catalog)) {
         rows(&a, &format!("SELECT count(*) FROM {}", surface.name)).await;
@@ -271,7 +274,10 @@ async fn the_operator_has_its_own_surfaces_and_no_tenants_content() {
     assert!(functions.len() > 3, "the operator has functions: {functions:?}");
     let listed = listed(&[Kind::OperatorOnly, Kind::Function]);
     for name in &functions {
-        assert!(listed.contains(name), "{name} of the operator's plane is in no line of surfaces.rs");
+        assert!(
+            listed.contains(name),
+            "{name} of the operator's plane is in no line of surfaces.rs"
+        );
     }
     for name in relations {
         operator.query(&format!("SELECT * FROM {name}")).await;

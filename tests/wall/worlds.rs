@@ -102,7 +102,10 @@ impl World {
              VALUES ('{PROVIDER}', 'http://127.0.0.1:9/v1', '{OPERATORS_KEY}')"
         );
         let operator = server.operator().await;
-        operator.batch_execute(&provider).await.expect("the operator has a provider");
+        operator
+            .batch_execute(&provider)
+            .await
+            .expect("the operator has a provider");
         let a = server.connect(A, "owner").await;
         for (title, content) in [
             ("Attic", "The lamp is in the attic, beside the trunk."),

@@ -13,6 +13,15 @@ const ENDLESS: &str = "SELECT * FROM generate_series(1, 100000000)";
 const BUSY: &str =
     "SELECT count(*) FROM generate_series(1, 200000) AS a(n), generate_series(1, 200000) AS b(m) WHERE n % 7 = m % 11";
 
+/// Joins that look at pairs for hours and find none, so that no row is ever produced between two looks.
+const BARREN: [&str; 3] = [
+    "SELECT count(*) FROM generate_series(1, 2000000) AS a(n), generate_series(1, 2000000) AS b(m) WHERE n > m + 9000000",
+    "SELECT count(*) FROM generate_series(1, 200000) AS a(n), generate_series(1, 200000) AS b(m) \
+     WHERE n % 7 = m % 7 AND n + m < 0",
+    "SELECT count(*) FROM generate_series(1, 500000) AS a(n) \
+     WHERE EXISTS (SELECT 1 FROM generate_series(1, 500000) AS b(m) WHERE n % 7 = m % 7 AND n > m + 9000000)",
+];
+
 async fn send_cancel(server: &Server, key: &[u8]) {
     let mut other = server.socket().await;
     other.write(&cancel(key)).await.expect("open");
@@ -100,7 +109,7 @@ async fn statement_timeout() {
     let mut server = served().await;
     let mut raw = server.raw(T, "owner").await;
     raw.query("SET statement_timeout = '300ms'").await;
-    for sql in [BUSY, ENDLESS] {
+    for sql in [&[BUSY, ENDLESS], &BARREN[..]].concat() {
         let begun = Instant::now();
         raw.say(&[query(sql)]).await;
         assert_eq!(to_ready(&mut raw).await.as_deref(), Some("57014"), "{sql}");
@@ -195,7 +204,7 @@ async fn an_interrupted_write_is_not_written() {
     server.assert_alive();
 }
 
-/// What a client that vanishes had not committed is not there.
+/// A client that vanishes takes its statement with it, and what it had not committed is not there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_vanish() {
     let mut server = served().await;
@@ -216,6 +225,46 @@ async fn clients_that_vanish() {
         one(&client, "SELECT count(*) FROM documents").await.as_deref(),
         Some("0")
     );
+    // Twenty statements of nobody would hold both cores for minutes; they end.
+    let begun = Instant::now();
+    loop {
+        let ticks = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap_or_default();
+            let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+            fields.nth(11).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let before = ticks();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        if ticks() - before < 10 {
+            break; // under a fifth of one core
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "statements of clients that left go on"
+        );
+    }
+    server.assert_alive();
+}
+
+/// A statement that computes without a pause holds up neither its neighbours nor a cancel.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_computes_lets_others_work() {
+    let mut server = served().await;
+    let mut busy = Vec::new();
+    for sql in BARREN.iter().cycle().take(6) {
+        let mut raw = server.raw(T, "owner").await;
+        raw.say(&[query(sql)]).await;
+        busy.push(raw);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // More of them run than there are threads, and yet somebody can log in and ask.
+    let client = server.connect(T, "owner").await;
+    assert_eq!(one(&client, "SELECT 'there'").await.as_deref(), Some("there"));
+    for raw in &mut busy {
+        let key = raw.key.clone();
+        send_cancel(&server, &key).await;
+        assert_eq!(to_ready(raw).await.as_deref(), Some("57014"));
+    }
     server.assert_alive();
 }
 

@@ -15,21 +15,15 @@ use uuid::Uuid;
 use super::{Args, Columns, fields, t};
 use crate::{
     ai::{
-        answerer,
         corpus::{Mode, SearchQuery},
         embedder,
         filter::Filter,
-        prompt::{self, Passage},
+        prompt::Passage,
         tokens,
     },
     codec::pgtype::Scalar,
     error::{Code, Error, Result},
-    ledger::{
-        books,
-        model::{BUILTIN, Kind},
-        money::Day,
-        usage::Operation,
-    },
+    ledger::{books, money::Day, usage::Operation},
     limits,
     sql::{
         documents::{Chunk, Document, now_micros},
@@ -54,17 +48,6 @@ pub(super) const SEARCH_COLUMNS: Columns = &[
     ("metadata", t(Scalar::Jsonb)),
 ];
 
-pub(super) const RAG_COLUMNS: Columns = &[
-    ("answer", t(Scalar::Text)),
-    ("citations", t(Scalar::Jsonb)),
-    ("model", t(Scalar::Text)),
-    ("prompt_tokens", t(Scalar::Int4)),
-    ("completion_tokens", t(Scalar::Int4)),
-    ("cost_usd", t(Scalar::Numeric)),
-    ("cached", t(Scalar::Bool)),
-    ("usage_id", t(Scalar::Uuid)),
-];
-
 pub(super) const COSTS_COLUMNS: Columns = &[
     ("total", t(Scalar::Numeric)),
     ("llm", t(Scalar::Numeric)),
@@ -84,7 +67,7 @@ pub(super) fn one_text(scalar: Scalar, text: &str) -> Result<RecordBatch> {
 }
 
 /// How many rows a search may give.
-fn k(args: &Args, place: usize) -> Result<usize> {
+pub(super) fn k(args: &Args, place: usize) -> Result<usize> {
     match args.int(place)? {
         n if n < 0 => Err(Error::new(Code::InvalidParameterValue, "k must not be negative")),
         n => Ok(usize::try_from(n).unwrap_or(usize::MAX).min(limits::SEARCH_K)),
@@ -125,7 +108,7 @@ pub(super) fn ingest(world: Arc<World>, args: Args) -> Answer {
 }
 
 /// One result of a search with its rows.
-struct Found {
+pub(super) struct Found {
     rank: i32,
     score: f64,
     chunk: Chunk,
@@ -134,8 +117,26 @@ struct Found {
     ids: (String, String),
 }
 
+impl From<Found> for Passage {
+    fn from(found: Found) -> Self {
+        Self {
+            document: found.chunk.document_id,
+            chunk: found.chunk.id,
+            title: found.title,
+            content: found.chunk.content,
+            score: found.score,
+        }
+    }
+}
+
 /// Searches this transaction's view of the tenant and fetches the rows of the results.
-async fn find(world: &TenantWorld, text: &str, k: usize, mode: Mode, filter: Option<&Filter>) -> Result<Vec<Found>> {
+pub(super) async fn find(
+    world: &TenantWorld,
+    text: &str,
+    k: usize,
+    mode: Mode,
+    filter: Option<&Filter>,
+) -> Result<Vec<Found>> {
     check_query(text)?;
     let embedding = match mode {
         Mode::Keyword => None,
@@ -173,7 +174,7 @@ async fn find(world: &TenantWorld, text: &str, k: usize, mode: Mode, filter: Opt
     Ok(found)
 }
 
-fn filter(args: &Args, place: usize) -> Result<Option<Filter>> {
+pub(super) fn filter(args: &Args, place: usize) -> Result<Option<Filter>> {
     args.text_or_null(place).map(Filter::parse).transpose()
 }
 
@@ -270,59 +271,32 @@ pub(super) fn vector_search(world: Arc<World>, args: Args) -> Answer {
     })
 }
 
-/// The built-in model behind a name: an alias of `bulkhead.models` or its own.
-fn model(world: &TenantWorld, asked: Option<&str>, kind: Kind, default: &str) -> Result<String> {
-    let models = world.engine.models.get(&world.tenant)?;
-    let name = asked.unwrap_or(default);
-    let unknown = || {
-        Error::new(Code::UndefinedObject, format!("model \"{name}\" does not exist"))
-            .with_hint("leave model out to use the default")
-    };
-    match models.get(name) {
-        Some(model) if model.kind == kind && model.provider == BUILTIN => Ok(model.model.clone()),
-        Some(model) if model.kind == kind => Err(Error::new(
-            Code::NotReady,
-            format!("model \"{name}\" is on a provider that is not available"),
-        )
-        .with_hint("the operator sets provider 'builtin' in bulkhead.models")),
-        _ => Err(unknown()),
-    }
-}
-
-/// Refuses AI calls where the operator switched them off.
-fn check_ai(world: &TenantWorld) -> Result<()> {
-    match world.tenant.settings().ai_enabled {
-        true => Ok(()),
-        false => Err(
-            Error::new(Code::NotReady, "AI functions are switched off for this tenant")
-                .with_hint("ask the operator to switch them on"),
-        ),
-    }
-}
-
 pub(super) fn embed(world: Arc<World>, args: Args) -> Answer {
     Box::pin(async move {
         let world = world.tenant()?;
-        check_ai(world)?;
         let started = Instant::now();
         let text = args.text(0)?;
         check_query(text)?;
-        let model = model(
-            world,
-            args.text_or_null(1),
-            Kind::Embedding,
-            crate::ledger::model::DEFAULT_EMBEDDING,
-        )?;
-        let embedding = embedder::embed(text)?;
-        let prompt_tokens = tokens::count_tokens(text) as i64;
-        let call = Call {
-            operation: Operation::Embed,
-            model: &model,
-            prompt_tokens,
-            completion_tokens: 0,
-            started,
-        };
-        metering::settle(world, &metering::line(world, &call)?).await?;
+        let gateway = world.gateway().await?;
+        let target = gateway.embedding_model(args.text_or_null(1))?;
+        let mut embeddings = world
+            .engine
+            .gate
+            .embed(&gateway.caller, &target, &[text.to_owned()])
+            .await?;
+        let embedding = embeddings
+            .pop()
+            .ok_or_else(|| Error::internal("a text has no vector"))?;
+        if target.upstream.is_none() {
+            let call = Call {
+                operation: Operation::Embed,
+                model: &target.model.model,
+                prompt_tokens: tokens::count_tokens(text) as i64,
+                completion_tokens: 0,
+                started,
+            };
+            metering::settle(world, &metering::line(world, &call)?).await?;
+        }
         rows::batch(vec![t(Scalar::Vector).field("value", true)], &[embedding], |e, _| {
             Cell::Vector(e.as_slice())
         })
@@ -335,75 +309,6 @@ pub(super) fn count_tokens(_world: Arc<World>, args: Args) -> Answer {
         one(
             t(Scalar::Int4).field("value", true),
             Arc::new(Int32Array::from(vec![count])),
-        )
-    })
-}
-
-pub(super) fn rag(world: Arc<World>, args: Args) -> Answer {
-    Box::pin(async move {
-        let world = world.tenant()?;
-        check_ai(world)?;
-        let started = Instant::now();
-        let question = args.text(0)?;
-        let tiers = world.engine.tiers.get(&world.tenant)?;
-        let tier = tiers.get(&world.tenant.settings().tier).cloned().ok_or_else(|| {
-            Error::new(Code::NotReady, "the tier of this tenant does not exist").with_hint("ask the operator")
-        })?;
-        let model = model(world, args.text_or_null(3), Kind::Chat, &tier.model)?;
-        let most = i64::from(tier.max_tokens);
-        let max_tokens = match args.int_or_null(4) {
-            Some(n) if n < 1 => return Err(Error::new(Code::InvalidParameterValue, "max_tokens must be at least 1")),
-            Some(n) => n.min(most),
-            None => most,
-        };
-        let found = find(world, question, k(&args, 1)?, Mode::Hybrid, filter(&args, 2)?.as_ref()).await?;
-        let passages: Vec<Passage> = found
-            .into_iter()
-            .map(|f| Passage {
-                document: f.chunk.document_id,
-                chunk: f.chunk.id,
-                title: f.title,
-                content: f.chunk.content,
-                score: f.score,
-            })
-            .collect();
-        let packed = prompt::pack(question, &passages, limits::RAG_CONTEXT_TOKENS);
-        let answered = answerer::answer(question, &packed, usize::try_from(max_tokens).unwrap_or(usize::MAX));
-        let call = Call {
-            operation: Operation::Rag,
-            model: &model,
-            prompt_tokens: answered.prompt_tokens as i64,
-            completion_tokens: answered.completion_tokens as i64,
-            started,
-        };
-        let line = metering::line(world, &call)?;
-        metering::settle(world, &line).await?;
-        let citations: Vec<serde_json::Value> = answered
-            .citations
-            .iter()
-            .map(|c| {
-                serde_json::json!({
-                    "n": c.n, "document_id": c.document_id.to_string(), "chunk_id": c.chunk_id.to_string(),
-                    "title": c.title, "score": c.score, "quote": c.quote,
-                })
-            })
-            .collect();
-        let citations = crate::sql::pg::json::canonical(&serde_json::Value::Array(citations).to_string())?;
-        let row = (answered.text, citations, line.id.to_string(), line);
-        rows::batch(
-            fields(RAG_COLUMNS),
-            &[row],
-            |(answer, citations, usage_id, line), column| match column {
-                0 => Cell::Text(answer),
-                1 => Cell::Text(citations),
-                2 => Cell::Text(&line.model),
-                3 => Cell::Int(line.prompt_tokens),
-                4 => Cell::Int(line.completion_tokens),
-                5 => Cell::Nano(line.cost.0),
-                6 => Cell::Bool(false),
-                7 => Cell::Text(usage_id),
-                _ => Cell::Null,
-            },
         )
     })
 }

@@ -4,6 +4,7 @@
 //! functions, which hold nothing of a session, are in [`vector`].
 
 mod ai;
+mod answers;
 mod conversations;
 mod operator;
 mod owner;
@@ -16,12 +17,13 @@ use std::sync::Arc;
 use datafusion::{
     arrow::{
         array::{Array, AsArray, RecordBatch},
-        datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType, Field, Float32Type},
+        compute::concat_batches,
+        datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType, Field, Float32Type, Schema},
     },
     common::{Result as DfResult, ScalarValue},
     logical_expr::ScalarUDF,
 };
-use futures::future::BoxFuture;
+use futures::{TryStreamExt, future::BoxFuture, stream::BoxStream};
 use uuid::Uuid;
 
 use super::{pg, world::World};
@@ -64,6 +66,7 @@ pub(super) enum Kind {
     Text,
     Int,
     Bool,
+    Float,
     Date,
     Jsonb,
     Uuid,
@@ -79,6 +82,7 @@ impl Kind {
             Self::Text | Self::Query => Scalar::Text,
             Self::Int => Scalar::Int4,
             Self::Bool => Scalar::Bool,
+            Self::Float => Scalar::Float8,
             Self::Date => Scalar::Date,
             Self::Jsonb => Scalar::Jsonb,
             Self::Uuid => Scalar::Uuid,
@@ -115,6 +119,8 @@ pub(super) enum Returns {
     Table(Columns),
     /// In SELECT the first column's value; in FROM one row.
     Both(Columns),
+    /// Rows as they come, in FROM only.
+    Stream(Columns, fn(Arc<World>, Args) -> BoxStream<'static, Result<RecordBatch>>),
     /// The columns of the table named by the first argument, and `distance`.
     Searched,
 }
@@ -143,6 +149,24 @@ const fn t(scalar: Scalar) -> PgType {
 pub(super) fn all() -> impl Iterator<Item = &'static Function> {
     FUNCTIONS.iter().chain(owner::FUNCTIONS).chain(operator::FUNCTIONS)
 }
+
+/// What is asked of a model.
+const COMPLETION: &[Parameter] = &[
+    parameter("prompt", Kind::Text, None),
+    parameter("model", Kind::Text, Some("NULL")),
+    parameter("max_tokens", Kind::Int, Some("NULL")),
+    parameter("temperature", Kind::Float, Some("NULL")),
+    parameter("system", Kind::Text, Some("NULL")),
+];
+
+/// What is asked of the documents.
+const QUESTION: &[Parameter] = &[
+    parameter("question", Kind::Text, None),
+    parameter("k", Kind::Int, Some("5")),
+    parameter("filter", Kind::Jsonb, Some("NULL")),
+    parameter("model", Kind::Text, Some("NULL")),
+    parameter("max_tokens", Kind::Int, Some("NULL")),
+];
 
 /// Those that read and write what a tenant holds.
 const FUNCTIONS: &[Function] = &[
@@ -203,18 +227,50 @@ const FUNCTIONS: &[Function] = &[
         call: ai::count_tokens,
     },
     Function {
-        name: "ai.rag",
-        parameters: &[
-            parameter("question", Kind::Text, None),
-            parameter("k", Kind::Int, Some("5")),
-            parameter("filter", Kind::Jsonb, Some("NULL")),
-            parameter("model", Kind::Text, Some("NULL")),
-            parameter("max_tokens", Kind::Int, Some("NULL")),
-        ],
-        returns: Returns::Both(ai::RAG_COLUMNS),
+        name: "ai.complete",
+        parameters: COMPLETION,
+        returns: Returns::Value(t(Scalar::Text)),
         plane: Plane::Tenant(READERS),
         effect: false,
-        call: ai::rag,
+        call: answers::complete,
+    },
+    Function {
+        name: "ai.stream",
+        parameters: COMPLETION,
+        returns: Returns::Stream(answers::STREAM_COLUMNS, answers::complete_stream),
+        plane: Plane::Tenant(READERS),
+        effect: false,
+        call: streamed,
+    },
+    Function {
+        name: "ai.rag_stream",
+        parameters: QUESTION,
+        returns: Returns::Stream(answers::RAG_STREAM_COLUMNS, answers::rag_stream),
+        plane: Plane::Tenant(READERS),
+        effect: false,
+        call: streamed,
+    },
+    Function {
+        name: "ai.chat",
+        parameters: &[
+            parameter("conversation_id", Kind::Uuid, None),
+            parameter("message", Kind::Text, None),
+            parameter("rag", Kind::Bool, Some("true")),
+            parameter("k", Kind::Int, Some("5")),
+            parameter("model", Kind::Text, Some("NULL")),
+        ],
+        returns: Returns::Both(answers::CHAT_COLUMNS),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: answers::chat,
+    },
+    Function {
+        name: "ai.rag",
+        parameters: QUESTION,
+        returns: Returns::Both(answers::RAG_COLUMNS),
+        plane: Plane::Tenant(READERS),
+        effect: false,
+        call: answers::rag,
     },
     Function {
         name: "ai.create_conversation",
@@ -312,7 +368,7 @@ pub(super) fn visible(world: &World) -> impl Iterator<Item = &'static Function> 
 /// The scalar forms, bound to a session.
 pub(super) fn bind(world: &Arc<World>) -> Vec<Arc<ScalarUDF>> {
     visible(world)
-        .filter(|f| !matches!(f.returns, Returns::Table(_) | Returns::Searched))
+        .filter(|f| !matches!(f.returns, Returns::Table(_) | Returns::Stream(..) | Returns::Searched))
         .map(|f| scalar::udf(f, world))
         .collect()
 }
@@ -346,7 +402,7 @@ impl Function {
     /// The columns of its table form; `constants` are the arguments known at plan time.
     pub(super) fn table_schema(&self, world: &World, constants: &[Option<ScalarValue>]) -> Result<Vec<Field>> {
         match self.returns {
-            Returns::Table(columns) | Returns::Both(columns) => Ok(fields(columns)),
+            Returns::Table(columns) | Returns::Both(columns) | Returns::Stream(columns, _) => Ok(fields(columns)),
             Returns::Searched => ai::searched_columns(world, constants.first().and_then(Option::as_ref)),
             Returns::Value(pg_type) => Ok(vec![pg_type.field("value", true)]),
         }
@@ -356,7 +412,7 @@ impl Function {
     pub(super) fn value_type(&self) -> PgType {
         match self.returns {
             Returns::Value(pg_type) => pg_type,
-            Returns::Both(columns) | Returns::Table(columns) => columns[0].1,
+            Returns::Both(columns) | Returns::Table(columns) | Returns::Stream(columns, _) => columns[0].1,
             Returns::Searched => PgType::TEXT,
         }
     }
@@ -374,7 +430,7 @@ impl Function {
     pub(super) fn result(&self) -> String {
         match self.returns {
             Returns::Value(pg_type) => type_name(pg_type),
-            Returns::Table(columns) | Returns::Both(columns) => {
+            Returns::Table(columns) | Returns::Both(columns) | Returns::Stream(columns, _) => {
                 let columns: Vec<_> = columns.iter().map(|(n, t)| format!("{n} {}", type_name(*t))).collect();
                 format!("TABLE({})", columns.join(", "))
             }
@@ -473,7 +529,8 @@ impl Args {
             _ => {
                 let name = self.function.parameters.get(i).map_or("argument", |p| p.name);
                 let text = format!("{}: {name} must be numeric", self.function.name);
-                Err(Error::new(Code::DatatypeMismatch, text).with_hint("write it out, such as 12.50, or cast to numeric"))
+                Err(Error::new(Code::DatatypeMismatch, text)
+                    .with_hint("write it out, such as 12.50, or cast to numeric"))
             }
         }
     }
@@ -500,6 +557,13 @@ impl Args {
         })
     }
 
+    pub(super) fn float_or_null(&self, i: usize) -> Option<f64> {
+        match self.value(i) {
+            ScalarValue::Float64(x) => *x,
+            _ => None,
+        }
+    }
+
     /// Days since 1970.
     pub(super) fn date(&self, i: usize) -> Result<i32> {
         match self.value(i) {
@@ -517,6 +581,26 @@ impl Args {
                 Some(values.iter().map(|v| v.unwrap_or(f32::NAN)).collect())
             }
             _ => None,
+        }
+    }
+}
+
+/// All rows of a stream at once.
+fn streamed(world: Arc<World>, args: Args) -> BoxFuture<'static, Result<RecordBatch>> {
+    Box::pin(async move {
+        let function = args.function;
+        let batches: Vec<RecordBatch> = function.rows(world.clone(), args).try_collect().await?;
+        let schema = Arc::new(Schema::new(function.table_schema(&world, &[])?));
+        concat_batches(&schema, &batches).map_err(Error::internal)
+    })
+}
+
+impl Function {
+    /// The rows of one call in FROM, as they come.
+    pub(super) fn rows(&self, world: Arc<World>, args: Args) -> BoxStream<'static, Result<RecordBatch>> {
+        match self.returns {
+            Returns::Stream(_, call) => call(world, args),
+            _ => Box::pin(futures::stream::once((self.call)(world, args))),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! A [`Function`] as DataFusion calls it in a SELECT list: once for each row, awaited.
 
-use std::{hash::Hash, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use datafusion::{
@@ -15,9 +19,12 @@ use datafusion::{
     },
 };
 
+use futures::{StreamExt, TryStreamExt, stream};
+
 use super::{Args, Function};
 use crate::{
     error::{Code, Error},
+    limits,
     sql::world::World,
 };
 
@@ -89,23 +96,96 @@ impl ScalarUDFImpl for Bound {
 #[async_trait]
 impl AsyncScalarUDFImpl for Bound {
     async fn invoke_async_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let mut values = Vec::with_capacity(args.number_rows);
-        for row in 0..args.number_rows {
-            let row_args = args
-                .args
-                .iter()
-                .map(|arg| match arg {
-                    ColumnarValue::Scalar(value) => Ok(value.clone()),
-                    ColumnarValue::Array(array) => ScalarValue::try_from_array(array, row),
-                })
-                .collect::<DfResult<Vec<_>>>()?;
-            let batch = (self.function.call)(self.world.clone(), Args::new(self.function, row_args)?).await?;
-            values.push(ScalarValue::try_from_array(batch.column(0), 0)?);
-        }
+        let rows = (0..args.number_rows)
+            .map(|row| row_args(&args.args, row))
+            .collect::<DfResult<Vec<_>>>()?;
+        let values = match self.function.effect {
+            true => self.one_by_one(rows).await?,
+            false => self.once_each(rows).await?,
+        };
         let array: ArrayRef = match values.is_empty() {
             true => datafusion::arrow::array::new_empty_array(&self.function.value_type().arrow()),
             false => ScalarValue::iter_to_array(values)?,
         };
         Ok(ColumnarValue::Array(array))
+    }
+}
+
+fn row_args(args: &[ColumnarValue], row: usize) -> DfResult<Vec<ScalarValue>> {
+    args.iter()
+        .map(|arg| match arg {
+            ColumnarValue::Scalar(value) => Ok(value.clone()),
+            ColumnarValue::Array(array) => ScalarValue::try_from_array(array, row),
+        })
+        .collect()
+}
+
+impl Bound {
+    /// What changes something is done for every row, in order.
+    async fn one_by_one(&self, rows: Vec<Vec<ScalarValue>>) -> DfResult<Vec<ScalarValue>> {
+        let mut values = Vec::with_capacity(rows.len());
+        for args in rows {
+            values.push(self.value(args).await?);
+        }
+        Ok(values)
+    }
+
+    /// What only answers is asked once in a statement for each distinct input, some of them at a time.
+    async fn once_each(&self, rows: Vec<Vec<ScalarValue>>) -> DfResult<Vec<ScalarValue>> {
+        let statement = self.world.desk().statement();
+        let mut answers: HashMap<&[ScalarValue], ScalarValue> = HashMap::new();
+        let mut asked = Vec::new();
+        let mut seen = HashSet::new();
+        for args in &rows {
+            if !seen.insert(&args[..]) {
+                continue;
+            }
+            match statement.known(self.function.name, args) {
+                Some(value) => drop(answers.insert(args, value)),
+                None => asked.push(args.clone()),
+            }
+        }
+        let asked_for = asked.clone();
+        let calls = asked.into_iter().map(|args| self.value(args)).collect::<Vec<_>>();
+        let calls = stream::iter(calls).buffered(limits::STATEMENT_CALLS);
+        let values = calls.try_collect::<Vec<_>>().await?;
+        for (args, value) in asked_for.iter().zip(values) {
+            statement.learn(self.function.name, args, &value);
+            answers.insert(args, value);
+        }
+        rows.iter()
+            .map(|args| {
+                let value = answers.get(&args[..]).cloned();
+                value.ok_or_else(|| Error::internal("a call has no answer").into())
+            })
+            .collect()
+    }
+
+    async fn value(&self, args: Vec<ScalarValue>) -> DfResult<ScalarValue> {
+        let answered = (self.function.call)(self.world.clone(), Args::new(self.function, args)?).await;
+        match answered {
+            Ok(batch) => ScalarValue::try_from_array(batch.column(0), 0),
+            Err(error) if self.forgives(&error) => {
+                let told = format!("{} gave NULL: {error}", self.function.name);
+                self.world.desk().notice(told, None);
+                ScalarValue::try_from(self.function.value_type().arrow())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether `ai.on_error = 'null'` stands for this failure: one of a provider, a limit or a budget, in a
+    /// function that only answers.
+    fn forgives(&self, error: &Error) -> bool {
+        let codes = [
+            Code::ProviderFailed,
+            Code::LimitReached,
+            Code::QueryCanceled,
+            Code::TooLarge,
+        ];
+        !self.function.effect
+            && self.function.name.starts_with("ai.")
+            && codes.contains(&error.code())
+            && self.world.desk().settings.lock().call().null_on_error
     }
 }

@@ -1,10 +1,7 @@
 //! Relations of the gateway, and those of the operator's plane.
 
 use super::{Relation, RelationPlane, ledger, operator, providers};
-use crate::{
-    sql::functions::READERS,
-    tenant::Role,
-};
+use crate::{sql::functions::READERS, tenant::Role};
 
 /// What a tenant sees of models, money and limits.
 pub(super) const GATEWAY: &[Relation] = &[

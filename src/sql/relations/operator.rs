@@ -46,6 +46,8 @@ pub(super) const TIER_COLUMNS: &[(&str, PgType)] = &[
     ("monthly_budget_usd", t(Scalar::Numeric)),
     ("fine_tuning", t(Scalar::Bool)),
     ("custom_prompt", t(Scalar::Bool)),
+    ("requests_per_minute", t(Scalar::Int8)),
+    ("concurrent_calls", t(Scalar::Int8)),
 ];
 
 pub(super) const MODEL_COLUMNS: &[(&str, PgType)] = &[
@@ -136,6 +138,8 @@ pub(super) fn read_tiers(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Resu
             6 => Cell::Nano(tier.monthly_budget.0),
             7 => Cell::Bool(tier.fine_tuning),
             8 => Cell::Bool(tier.custom_prompt),
+            9 => Cell::Int(tier.requests_per_minute),
+            10 => Cell::Int(tier.concurrent_calls),
             _ => Cell::Null,
         })?;
         if !more {
@@ -386,6 +390,8 @@ pub(super) fn write_tiers(world: Arc<World>, change: Change) -> BoxFuture<'stati
             monthly_budget,
             fine_tuning: row.bool(7),
             custom_prompt: row.bool(8),
+            requests_per_minute: row.not_negative(9)?,
+            concurrent_calls: row.not_negative(10)?,
         })
     };
     let encode = |tier: &Tier| Ok((tier.key(), tier.encode()?));
@@ -396,7 +402,11 @@ pub(super) fn write_tiers(world: Arc<World>, change: Change) -> BoxFuture<'stati
 fn check_tier(operator: &Operator, tier: &Tier, fate: Fate) -> Result<()> {
     match fate {
         Fate::Stored => check_model(operator, &tier.model, Kind::Chat, Code::ForeignKeyViolation),
-        Fate::Deleted => match operator.tenants().iter().find(|t| t.tier == tier.name && t.state != "dropped") {
+        Fate::Deleted => match operator
+            .tenants()
+            .iter()
+            .find(|t| t.tier == tier.name && t.state != "dropped")
+        {
             Some(tenant) => Err(still_used("tier", &tier.name, &format!("tenant \"{}\"", tenant.name))),
             None => Ok(()),
         },
@@ -404,7 +414,10 @@ fn check_tier(operator: &Operator, tier: &Tier, fate: Fate) -> Result<()> {
 }
 
 fn still_used(what: &str, name: &str, by: &str) -> Error {
-    Error::new(Code::ForeignKeyViolation, format!("{what} \"{name}\" is still used by {by}"))
+    Error::new(
+        Code::ForeignKeyViolation,
+        format!("{what} \"{name}\" is still used by {by}"),
+    )
 }
 
 /// Refuses an alias that is no model of this kind, with this code.
@@ -440,13 +453,21 @@ pub(super) fn write_models(world: Arc<World>, change: Change) -> BoxFuture<'stat
         })
     };
     let encode = |model: &Model| Ok((model.key(), model.encode()?));
-    write(world, change, Table::Models, &["name"], read, encode, |operator, model, fate| {
-        check_users(operator, model, fate)?;
-        match fate {
-            Fate::Stored => check_fields(operator, model),
-            Fate::Deleted => Ok(()),
-        }
-    })
+    write(
+        world,
+        change,
+        Table::Models,
+        &["name"],
+        read,
+        encode,
+        |operator, model, fate| {
+            check_users(operator, model, fate)?;
+            match fate {
+                Fate::Stored => check_fields(operator, model),
+                Fate::Deleted => Ok(()),
+            }
+        },
+    )
 }
 
 /// What a model says of itself must be possible.
@@ -486,12 +507,20 @@ fn check_fields(operator: &Operator, model: &Model) -> Result<()> {
 fn check_users(operator: &Operator, model: &Model, fate: Fate) -> Result<()> {
     let gone = |kind| fate == Fate::Deleted || model.kind != kind;
     if model.name == DEFAULT_EMBEDDING && gone(Kind::Embedding) {
-        return Err(still_used("embedding model", &model.name, "tenants without one of their own"));
+        return Err(still_used(
+            "embedding model",
+            &model.name,
+            "tenants without one of their own",
+        ));
     }
     for row in operator.scan(Table::Tiers, &[]) {
         let tier = Tier::decode(&row?.1.value)?;
         if tier.model == model.name && gone(Kind::Chat) {
-            return Err(still_used("chat model", &model.name, &format!("tier \"{}\"", tier.name)));
+            return Err(still_used(
+                "chat model",
+                &model.name,
+                &format!("tier \"{}\"", tier.name),
+            ));
         }
     }
     for tenant in operator.tenants().iter().filter(|tenant| tenant.state != "dropped") {

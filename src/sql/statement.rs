@@ -1,0 +1,159 @@
+//! What one running statement knows of itself: since when it runs, what it asked models and what that cost.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use datafusion::common::ScalarValue;
+use parking_lot::Mutex;
+
+use super::{session::Notice, settings::Settings};
+use crate::{
+    ai::gate::Purse,
+    error::{Code, Error, Result},
+    ledger::money::Nano,
+    limits,
+};
+
+/// What a session and the functions it calls share.
+pub(super) struct Desk {
+    pub(super) settings: Arc<Mutex<Settings>>,
+    /// Messages for the client.
+    pub(super) notices: Mutex<Vec<Notice>>,
+    statement: Mutex<Arc<Statement>>,
+}
+
+impl Desk {
+    pub(super) fn new(settings: Arc<Mutex<Settings>>) -> Self {
+        Self {
+            settings,
+            notices: Mutex::default(),
+            statement: Mutex::new(Arc::new(Statement::new(limits::STATEMENT_TIMEOUT, None))),
+        }
+    }
+
+    /// A statement begins.
+    pub(super) fn begin(&self, statement: Statement) {
+        *self.statement.lock() = Arc::new(statement);
+    }
+
+    /// The running statement.
+    pub(super) fn statement(&self) -> Arc<Statement> {
+        self.statement.lock().clone()
+    }
+
+    /// Tells the client something beside the answer.
+    pub(super) fn notice(&self, message: String, hint: Option<String>) {
+        let mut notices = self.notices.lock();
+        if notices.len() < limits::STATEMENT_NOTICES {
+            notices.push(Notice {
+                severity: "NOTICE",
+                code: "00000",
+                message,
+                hint,
+            });
+        }
+    }
+}
+
+/// One execution of a statement.
+pub(super) struct Statement {
+    /// When it must have ended.
+    pub(super) deadline: Instant,
+    /// What its calls of models cost and may still cost, in nano-USD.
+    committed: AtomicI64,
+    /// Most it may cost, if that is set.
+    most: Option<Nano>,
+    answers: Mutex<HashMap<(&'static str, Vec<ScalarValue>), ScalarValue>>,
+}
+
+impl Statement {
+    /// A statement that begins now.
+    pub(super) fn new(timeout: Duration, most: Option<Nano>) -> Self {
+        Self {
+            deadline: Instant::now() + timeout,
+            committed: AtomicI64::new(0),
+            most,
+            answers: Mutex::default(),
+        }
+    }
+
+    /// What a function answered to these arguments earlier in this statement.
+    pub(super) fn known(&self, function: &'static str, args: &[ScalarValue]) -> Option<ScalarValue> {
+        let answers = self.answers.lock();
+        match answers.is_empty() {
+            true => None,
+            false => answers.get(&(function, args.to_vec())).cloned(),
+        }
+    }
+
+    /// Keeps an answer for the rest of the statement; beyond [`limits::STATEMENT_ANSWERS`] it is asked again.
+    pub(super) fn learn(&self, function: &'static str, args: &[ScalarValue], value: &ScalarValue) {
+        let mut answers = self.answers.lock();
+        if answers.len() < limits::STATEMENT_ANSWERS {
+            answers.insert((function, args.to_vec()), value.clone());
+        }
+    }
+}
+
+impl Purse for Statement {
+    fn set_aside(&self, cost: Nano) -> Result<()> {
+        let Some(most) = self.most else { return Ok(()) };
+        let before = self.committed.fetch_add(cost.0, Ordering::SeqCst);
+        if before.checked_add(cost.0).is_none_or(|sum| sum > most.0) {
+            self.committed.fetch_sub(cost.0, Ordering::SeqCst);
+            let detail = serde_json::json!({
+                "limit": "ai.max_statement_usd", "used": Nano(before).to_string(), "capacity": most.to_string(),
+                "needed": cost.to_string(),
+            });
+            return Err(Error::new(
+                Code::LimitReached,
+                format!("this statement could cost more than ai.max_statement_usd ({most} USD) allows"),
+            )
+            .with_detail(detail.to_string())
+            .with_hint("raise ai.max_statement_usd, lower max_tokens, or ask for fewer rows"));
+        }
+        Ok(())
+    }
+
+    fn spent(&self, set_aside: Nano, cost: Nano) {
+        if self.most.is_some() {
+            self.committed.fetch_sub(set_aside.0 - cost.0, Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_stops_before_it_passes_its_sum() {
+        let statement = Statement::new(Duration::from_secs(1), Some(Nano(100)));
+        statement.set_aside(Nano(60)).unwrap();
+        let refused = statement.set_aside(Nano(60)).unwrap_err();
+        assert_eq!(refused.code(), Code::LimitReached);
+        statement.spent(Nano(60), Nano(10));
+        statement.set_aside(Nano(90)).unwrap();
+        assert!(statement.set_aside(Nano(1)).is_err());
+        assert!(statement.set_aside(Nano(i64::MAX)).is_err());
+        let free = Statement::new(Duration::from_secs(1), None);
+        free.set_aside(Nano(i64::MAX)).unwrap();
+        free.set_aside(Nano(i64::MAX)).unwrap();
+    }
+
+    #[test]
+    fn answers_are_kept_by_function_and_input() {
+        let statement = Statement::new(Duration::from_secs(1), None);
+        let (one, two) = ([ScalarValue::from("one")], [ScalarValue::from("two")]);
+        statement.learn("f", &one, &ScalarValue::from(1));
+        assert_eq!(statement.known("f", &one), Some(ScalarValue::from(1)));
+        assert_eq!(statement.known("g", &one), None);
+        assert_eq!(statement.known("f", &two), None);
+    }
+}
