@@ -132,6 +132,8 @@ pub const PROVIDER_EVENT_BYTES: usize = 1 << 20;
 const _: () = assert!(PROVIDER_REPLY_BASE_BYTES < PROVIDER_EVENT_BYTES && PROVIDER_EVENT_BYTES < PROVIDER_REPLY_BYTES);
 /// How much of a provider's complaint is read, in bytes.
 pub const PROVIDER_COMPLAINT_BYTES: usize = 64 << 10;
+/// How long is waited for the rest of it.
+pub const PROVIDER_COMPLAINT: Duration = Duration::from_secs(5);
 /// How much of it is shown, in characters.
 pub const PROVIDER_MESSAGE_CHARS: usize = 500;
 /// Providers and keys whose connections are kept.

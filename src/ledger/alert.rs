@@ -5,17 +5,20 @@ use uuid::Uuid;
 
 use super::{
     budget::{Budget, Span},
-    money::Nano,
+    money::{Day, Nano},
     row,
 };
 use crate::{
     codec::key,
     error::Result,
-    tenant::{Table, Tenant},
+    tenant::{Batch, Sums, Table, Tenant},
 };
 
 /// Shares of a budget, in percent, that are told once a window.
 pub const THRESHOLDS: [i64; 3] = [50, 80, 100];
+
+/// The series in which alerts are counted for the operator, by UTC day, in the order of [`THRESHOLDS`].
+pub const SERIES: u8 = 3;
 
 /// One row of `bulkhead.alerts`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,13 +84,22 @@ impl Passed<'_> {
         bytes
     }
 
+    /// Which of [`THRESHOLDS`] a key is of.
+    fn threshold_of(key: &[u8]) -> Option<usize> {
+        let percent = i64::from(*key.get(size_of::<i64>() + 3)?);
+        THRESHOLDS.iter().position(|threshold| *threshold == percent)
+    }
+
     pub fn alert(&self, at_micros: i64, spent: Nano) -> Alert {
         let Budget { window, amount, hard } = self.budget;
         let (threshold, window) = (self.threshold, window.as_str());
         let whose = self.user.map_or(String::new(), |user| format!(" of user {user}"));
-        let then = match (threshold, hard) {
-            (100, true) => "; AI functions are disabled until the window ends or the budget is raised",
-            _ => "",
+        let budget = format!("the {window}'s budget of {amount} USD{whose}");
+        let message = match (threshold, hard) {
+            (100, true) => format!(
+                "{budget} is used up ({spent} USD); AI functions are disabled until the window ends or it is raised"
+            ),
+            _ => format!("{threshold} % of {budget} is used"),
         };
         let data = serde_json::json!({
             "window": window,
@@ -103,7 +115,7 @@ impl Passed<'_> {
             id: Uuid::now_v7(),
             at_micros,
             kind: "budget_threshold".to_owned(),
-            message: format!("{threshold} % of the {window}'s budget of {amount} USD{whose} is used{then}"),
+            message,
             data: data.to_string(),
         }
     }
@@ -115,8 +127,23 @@ pub(super) fn passes(used: Nano, amount: Nano, threshold: i64) -> bool {
 }
 
 impl Alert {
-    pub(super) fn encode(&self) -> Result<Vec<u8>> {
-        row::encode(self)
+    /// Puts it at its [key](Passed::key), and counts it for the operator.
+    pub(super) fn put(&self, key: &[u8], batch: &mut Batch) -> Result<()> {
+        batch.put(Table::Alerts, key, row::encode(self)?);
+        let mut counts = vec![0; THRESHOLDS.len()];
+        if let Some(threshold) = Passed::threshold_of(key) {
+            counts[threshold] = 1;
+        }
+        batch.publish(SERIES, Day::of_micros(self.at_micros).0.into(), &Sums(counts));
+        Ok(())
+    }
+
+    /// It as JSON, as those who listen are told.
+    pub fn payload(&self) -> String {
+        let data: serde_json::Value = serde_json::from_str(&self.data).unwrap_or_default();
+        let at = moment(self.at_micros);
+        serde_json::json!({"id": self.id, "at": at, "kind": self.kind, "message": self.message, "data": data})
+            .to_string()
     }
 }
 
@@ -142,6 +169,29 @@ pub(super) fn moment(micros: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::budget::Window;
+
+    #[test]
+    fn a_key_tells_its_threshold() {
+        for (place, threshold) in THRESHOLDS.into_iter().enumerate() {
+            let passed = Passed {
+                source: Source::Owner,
+                budget: &Budget {
+                    window: Window::Month,
+                    amount: Nano(1),
+                    hard: true,
+                },
+                span: Span {
+                    start_micros: -5,
+                    end_micros: 7,
+                },
+                user: None,
+                threshold,
+            };
+            assert_eq!(Passed::threshold_of(&passed.key(b"scope")), Some(place));
+        }
+        assert_eq!(Passed::threshold_of(b"short"), None);
+    }
 
     #[test]
     fn a_threshold_is_passed_when_it_is_reached() {

@@ -280,7 +280,7 @@ mod tests {
                         seed ^= seed << 17;
                         let step = match seed % 100 {
                             0 => -5_000,
-                            1 => 4_000,
+                            1 => 6_000,
                             _ => (seed % 20) as i64,
                         };
                         let now = clock.fetch_add(step, Ordering::Relaxed) + step;
@@ -304,8 +304,7 @@ mod tests {
             refused > 100_000 && taken > 5 * capacity,
             "both outcomes were met: {taken} {refused}"
         );
-        // Exact: what was not taken is there, but for what overflowed; the level never reached the brim again.
-        assert!(bucket.level >= 0 && latest > 0);
+        assert!(bucket.level >= 0 && latest > period);
     }
 
     proptest! {

@@ -32,6 +32,15 @@ impl Window {
         }
     }
 
+    /// The series in which what is spent and reserved is published to the operator; its points are
+    /// the first moments of windows.
+    pub const fn series(self) -> u8 {
+        match self {
+            Self::Day => 1,
+            Self::Month => 2,
+        }
+    }
+
     /// The window of this name in SQL.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|window| window.as_str() == text)

@@ -11,6 +11,7 @@ pub mod alert;
 pub mod books;
 pub mod bucket;
 pub mod budget;
+pub mod litellm;
 pub mod meter;
 pub mod model;
 pub mod money;

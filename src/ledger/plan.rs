@@ -177,7 +177,7 @@ mod tests {
         plan.set_system_prompt(None, 99);
         assert_eq!(plan.system_prompt, None);
         assert_eq!(plan.prompt_history.len(), limits::PROMPT_VERSIONS);
-        let last = plan.prompt_history.last().unwrap();
+        let last = plan.prompt_history.last().unwrap().clone();
         assert_eq!(last.version as usize, limits::PROMPT_VERSIONS + 5);
         plan.set_system_prompt(Some("again".to_owned()), 100);
         assert!(plan.system_prompt.unwrap().version > last.version);

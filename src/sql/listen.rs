@@ -4,7 +4,7 @@
 //! told between its transactions only.
 
 use tokio::sync::broadcast::{
-    Receiver,
+    Receiver, Sender,
     error::{RecvError, TryRecvError},
 };
 
@@ -13,7 +13,10 @@ use super::{
     session::{Answer, Session, Status},
     world::World,
 };
-use crate::error::{Code, Error, Result};
+use crate::{
+    error::{Code, Error, Result},
+    ledger::alert::Alert,
+};
 
 /// What a client that listens is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +73,18 @@ impl Listening {
             }
         }
         std::future::pending().await
+    }
+}
+
+/// Passes the alerts of an account on to those who listen, as long as there is one.
+pub(super) async fn forward(mut alerts: Receiver<Alert>, to: Sender<String>) {
+    loop {
+        match alerts.recv().await {
+            // Without a listener there is nobody to tell.
+            Ok(alert) => drop(to.send(alert.payload())),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
     }
 }
 

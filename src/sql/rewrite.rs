@@ -58,18 +58,15 @@ impl Dialect<'_> {
                     name,
                     arg: FunctionArgExpr::Expr(value),
                     ..
+                } => {
+                    let name = Expr::Identifier(name);
+                    (place_of(function, &name)?, value)
                 }
-                | FunctionArg::ExprNamed {
-                    name: Expr::Identifier(name),
+                FunctionArg::ExprNamed {
+                    name,
                     arg: FunctionArgExpr::Expr(value),
                     ..
-                } => {
-                    let wanted = name.value.to_lowercase();
-                    match function.parameters.iter().position(|p| p.name == wanted) {
-                        Some(place) => (place, value),
-                        None => return Err(no_match(function)),
-                    }
-                }
+                } => (place_of(function, &name)?, value),
                 _ => return Err(no_match(function)),
             };
             match places.get_mut(place) {
@@ -121,6 +118,25 @@ fn exact(value: Expr) -> Expr {
     match written(&value) {
         Some(number) => Expr::Value(Value::SingleQuotedString(number).into()),
         None => value,
+    }
+}
+
+/// The place of a named argument. `user` is the one name of ours that the parser takes for a call.
+fn place_of(function: &Function, name: &Expr) -> Result<usize> {
+    let wanted = match name {
+        Expr::Identifier(name) => name.value.to_lowercase(),
+        Expr::Function(call) if is_bare(call) => call.name.to_string().to_lowercase(),
+        _ => return Err(no_match(function)),
+    };
+    let place = function.parameters.iter().position(|p| p.name == wanted);
+    place.ok_or_else(|| no_match(function))
+}
+
+fn is_bare(call: &ast::Function) -> bool {
+    match &call.args {
+        FunctionArguments::None => true,
+        FunctionArguments::List(list) => list.args.is_empty(),
+        FunctionArguments::Subquery(_) => false,
     }
 }
 

@@ -58,6 +58,7 @@ const ISO: &[&str] = &[
     "ISO, MDY", "ISO", "ISO, DMY", "ISO, YMD", "ISO,MDY", "ISO,DMY", "ISO,YMD", "MDY", "DMY", "YMD",
 ];
 const STATEMENT_TIMEOUT_MS: u64 = limits::STATEMENT_TIMEOUT.as_millis() as u64;
+const LIMIT_WAIT_MS: u64 = limits::LIMIT_WAIT.as_millis() as u64;
 const FOREVER_MS: u64 = i32::MAX as u64;
 
 macro_rules! settings {
@@ -82,7 +83,7 @@ settings! {
     "ai.memory_tokens" = "2000", Rule::Int(1, limits::MEMORY_TOKENS), false, "Tokens of the conversation that it is told.";
     "ai.on_error" = "error", Rule::Choice(&["error", "null"]), false, "What a failed model call gives: an error, or NULL.";
     "application_name" = "", Rule::Text, true, "Name of the application that opened the session.";
-    "bulkhead.limit_wait" = "0", Rule::Millis(STATEMENT_TIMEOUT_MS), false, "How long a call waits for a rate limit before it fails.";
+    "bulkhead.limit_wait" = "0", Rule::Millis(LIMIT_WAIT_MS), false, "How long a call waits for a rate limit before it fails.";
     "bulkhead.user" = "", Rule::EndUser, false, "End user of this tenant for whom a service acts.";
     "bytea_output" = "hex", Rule::Words(&["hex"]), false, "Text form of bytea.";
     "client_encoding" = "UTF8", Rule::Words(&["UTF8", "UTF-8", "unicode"]), true, "Encoding of the client.";
@@ -504,7 +505,7 @@ mod tests {
             ("ai.cache_ttl", "1500ms"),
             ("ai.cache_ttl", "-1"),
             ("ai.cache_ttl", "100000d"),
-            ("bulkhead.limit_wait", "301s"),
+            ("bulkhead.limit_wait", "61s"),
             ("ai.max_statement_usd", "-1"),
             ("ai.max_statement_usd", "1e-9"),
             ("ai.max_statement_usd", "0.0000000001"),

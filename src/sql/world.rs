@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{
     documents::{self, Chunk, Document},
     engine::Engine,
+    listen,
     settings::CallSettings,
     statement::Desk,
     tx::{Change, Tx},
@@ -153,14 +154,12 @@ impl TenantWorld {
 
     /// The tenant's budgets and limits; opened at first use, which settles what a crash left.
     pub(super) async fn account(&self) -> Result<&Arc<Account>> {
-        let open = || {
-            let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan.to_vec());
-            Account::open(
-                self.state.meter.clone(),
-                self.engine.tiers.clone(),
-                plan,
-                Clock::system(),
-            )
+        let open = || async {
+            let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan);
+            let (meter, tiers) = (self.state.meter.clone(), self.engine.tiers.clone());
+            let account = Account::open(meter, tiers, plan, Clock::system()).await?;
+            tokio::spawn(listen::forward(account.subscribe(), self.state.alerts.clone()));
+            Ok(account)
         };
         self.state.account.get_or_try_init(open).await
     }

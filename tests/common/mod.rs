@@ -5,6 +5,7 @@
 pub mod canary;
 pub mod golden;
 pub mod picture;
+pub mod provider;
 pub mod raw;
 pub mod scram;
 pub mod server;

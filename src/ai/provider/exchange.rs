@@ -224,6 +224,7 @@ impl Reply {
     /// What can be had of a failure's body.
     async fn complaint(&mut self) -> Vec<u8> {
         self.left = limits::PROVIDER_COMPLAINT_BYTES;
+        self.deadline = self.deadline.min(Instant::now() + limits::PROVIDER_COMPLAINT);
         let mut body = Vec::new();
         while let Ok(Some(chunk)) = self.chunk().await {
             body.extend_from_slice(&chunk);

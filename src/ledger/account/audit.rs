@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use super::{
     Account,
     call::Call,
+    opening,
     state::{Place, Scope},
 };
 use crate::{
     error::{Code, Error, Result},
     ledger::{
-        budget::Window,
+        budget::{Span, Window},
         money::Nano,
-        usage::{Class, UsageLine},
     },
     tenant::Table,
 };
@@ -43,17 +43,16 @@ impl Account {
         let terms = self.terms()?;
         let now = self.clock.now().wall;
         let windows = Window::ALL.map(|window| (window, window.span(terms.zone, now)));
-        let starts = windows.map(|(window, span)| (window, span.start_micros));
         let witness = Place {
             scope: Scope::Tenant,
             window: Window::Month,
-            start_micros: starts[Window::Month as usize].1,
+            start_micros: windows[Window::Month as usize].1.start_micros,
         };
         let witness = witness.key(self.tenant());
         for _ in 0..ATTEMPTS {
             // Every commit that moves money of a month rewrites the month's counter.
             let before = self.tenant().get(Table::Counters, &witness)?.map(|found| found.version);
-            let imbalances = self.compare(&starts)?;
+            let imbalances = self.compare(&windows)?;
             let after = self.tenant().get(Table::Counters, &witness)?.map(|found| found.version);
             if before == after {
                 return Ok(imbalances);
@@ -65,27 +64,20 @@ impl Account {
         ))
     }
 
-    fn compare(&self, starts: &[(Window, i64)]) -> Result<Vec<Imbalance>> {
+    fn compare(&self, windows: &[(Window, Span)]) -> Result<Vec<Imbalance>> {
         let tenant = self.tenant();
         let mut found: HashMap<Place, [Nano; 2]> = HashMap::new();
-        let mut count = |user: &str, windows: &[(Window, i64)], at: usize, amount: Nano| -> Result<()> {
-            for place in Place::of(user, windows) {
-                let sums = found.entry(place).or_default();
-                sums[at] = sums[at].plus(amount)?;
-            }
-            Ok(())
-        };
-        for stored in tenant.scan(Table::Usage, &[]) {
-            let line = UsageLine::decode(&stored?.1.value)?;
-            let running = starts.iter().filter(|(_, start)| line.at_micros >= *start);
-            if line.operation.class() == Class::Llm {
-                count(&line.user_id, &running.copied().collect::<Vec<_>>(), 0, line.cost)?;
-            }
+        for (place, spent) in opening::spent(tenant, windows)? {
+            found.entry(place).or_default()[0] = spent;
         }
         for stored in tenant.scan(Table::Reservations, &[]) {
             let call = Call::decode(&stored?.1.value)?;
-            let running = call.windows.iter().filter(|window| starts.contains(window));
-            count(&call.user, &running.copied().collect::<Vec<_>>(), 1, call.amount)?;
+            let starts = windows.iter().map(|(window, span)| (*window, span.start_micros));
+            let running = starts.filter(|window| call.windows.contains(window));
+            for place in Place::of(&call.user, &running.collect::<Vec<_>>()) {
+                let sums = found.entry(place).or_default();
+                sums[1] = sums[1].plus(call.amount)?;
+            }
         }
         let mut imbalances = Vec::new();
         for (place, found) in found {

@@ -18,7 +18,8 @@
 //! is written immediately before the call goes out, so it is taken to have: opening the account
 //! settles it once, at all that was reserved, with status `orphaned` and flagged as estimated. Never
 //! free, never twice, never above a budget. A crash before the row was written leaves nothing and
-//! costs nothing.
+//! costs nothing; nor does one during a call of a built-in model, whose reservation is in memory only
+//! ([`Ask::durable`]), and whose tokens may then be taken again from the rate limits.
 
 mod audit;
 mod call;
@@ -65,7 +66,7 @@ use crate::{
 };
 
 /// Where an account reads the tenant's plan: its stored bytes as of now.
-pub type PlanSource = Arc<dyn Fn(&Tenant) -> Vec<u8> + Send + Sync>;
+pub type PlanSource = Arc<dyn Fn(&Tenant) -> Arc<[u8]> + Send + Sync>;
 
 /// See the [module](self). One for each tenant; keep it in a
 /// [`PerTenant`](crate::tenant::PerTenant).
@@ -78,7 +79,7 @@ pub struct Account {
     /// Never held over an `.await`.
     state: Mutex<State>,
     /// The plan as decoded last.
-    decoded: Mutex<Option<(Vec<u8>, Arc<TenantPlan>)>>,
+    decoded: Mutex<Option<(Arc<[u8]>, Arc<TenantPlan>)>>,
     /// Read-held from a decision until memory and store agree on it; write-held to count anew.
     moves: Arc<RwLock<()>>,
     /// Who waits for a rate limit, in order.
@@ -150,7 +151,7 @@ impl Account {
         let mut batch = tenant.batch();
         batch.put(Table::Reservations, call.id.as_bytes(), call.encode()?);
         for place in state.held.get(&call.id).iter().flat_map(|held| &held.places) {
-            batch.add(Table::Counters, &place.key(tenant), &Sums(vec![0, call.amount.0]));
+            place.add(tenant, &mut batch, &Sums(vec![0, call.amount.0]));
         }
         state.store_levels(tenant, &mut batch, &call.user, now)?;
         Ok(self.submit(batch))
@@ -185,10 +186,7 @@ impl Account {
         let (account, alerts) = (self.clone(), denial.alerts.clone());
         self.runtime.spawn(async move {
             let mut batch = account.tenant().batch();
-            let filled = alerts.iter().try_for_each(|(key, alert)| {
-                batch.put(Table::Alerts, key, alert.encode()?);
-                Ok(())
-            });
+            let filled = alerts.iter().try_for_each(|(key, alert)| alert.put(key, &mut batch));
             let written = match filled {
                 Ok(()) => account.tenant().commit(batch).await,
                 Err(error) => Err(error),

@@ -23,7 +23,7 @@ use crate::{
     error::{Error, Result},
     ledger::{
         books,
-        budget::Window,
+        budget::{Span, Window},
         meter::Meter,
         money::Nano,
         published::Cached,
@@ -35,7 +35,7 @@ use crate::{
     tenant::{Batch, Sums, Table, Tenant},
 };
 
-/// In [`Table::Counters`]: the zone whose windows the counters are of. Longer than no other key's first byte.
+/// In [`Table::Counters`]: the zone whose windows the counters are of. Keys of counters begin with 0 or 1.
 const ZONE_KEY: &[u8] = &[0xFF];
 
 impl Account {
@@ -88,7 +88,7 @@ impl Account {
             return Ok(());
         }
         let now = self.clock.now();
-        let windows = Window::ALL.map(|window| (window, window.span(zone, now.wall).start_micros));
+        let windows = Window::ALL.map(|window| (window, window.span(zone, now.wall)));
         let tenant = self.tenant().clone();
         let counting = tokio::task::spawn_blocking(move || spent(&tenant, &windows));
         let spent = counting.await.map_err(Error::internal)??;
@@ -100,10 +100,8 @@ impl Account {
         {
             let state = self.state();
             for held in state.held.values() {
-                let running = windows.iter().filter(|(_, start)| held.call.at_micros >= *start);
-                let running = running.copied().collect::<Vec<_>>();
                 let mut all = held.places.clone();
-                for place in Place::of(&held.call.user, &running) {
+                for place in Place::of(&held.call.user, &around(&windows, held.call.at_micros)) {
                     counters.entry(place.clone()).or_default().hold(held.call.amount)?;
                     if !all.contains(&place) {
                         all.push(place);
@@ -122,9 +120,17 @@ impl Account {
                 let stored = state.held.values().filter(|held| held.durable);
                 let stored = stored.filter(|held| places.get(&held.call.id).is_some_and(|all| all.contains(place)));
                 let reserved: i64 = stored.map(|held| held.call.amount.0).sum();
-                let key = place.key(self.tenant());
-                batch.delete(Table::Counters, &key);
-                batch.add(Table::Counters, &key, &Sums(vec![counter.spent.0, reserved]));
+                // What is there of a former time in this zone is replaced, also where the operator sees it.
+                let mut change = Sums(vec![counter.spent.0, reserved]);
+                let former = self.tenant().sums(Table::Counters, &place.key(self.tenant()))?;
+                let former = former
+                    .unwrap_or_default()
+                    .0
+                    .iter()
+                    .map(|n| n.saturating_neg())
+                    .collect();
+                change.add(&Sums(former))?;
+                place.add(self.tenant(), &mut batch, &change);
             }
         }
         batch.put(Table::Counters, ZONE_KEY, row::encode(&zone.name())?);
@@ -148,10 +154,17 @@ fn windows_of(places: &[Place]) -> Vec<(Window, i64)> {
     all.filter(|window| seen.insert(*window)).collect()
 }
 
+/// Those of the windows that hold a moment, by their starts.
+fn around(windows: &[(Window, Span)], at_micros: i64) -> Vec<(Window, i64)> {
+    let holds = |span: &Span| (span.start_micros..span.end_micros).contains(&at_micros);
+    let around = windows.iter().filter(|(_, span)| holds(span));
+    around.map(|(window, span)| (*window, span.start_micros)).collect()
+}
+
 /// What the usage lines of these windows cost, by place. Costs of models only: what budgets count.
-fn spent(tenant: &Tenant, windows: &[(Window, i64)]) -> Result<HashMap<Place, Nano>> {
+pub(super) fn spent(tenant: &Tenant, windows: &[(Window, Span)]) -> Result<HashMap<Place, Nano>> {
     let mut sums = HashMap::new();
-    let Some(earliest) = windows.iter().map(|(_, start)| *start).min() else {
+    let Some(earliest) = windows.iter().map(|(_, span)| span.start_micros).min() else {
         return Ok(sums);
     };
     for found in tenant.scan_from(Table::Usage, &first_id(earliest), None) {
@@ -159,8 +172,7 @@ fn spent(tenant: &Tenant, windows: &[(Window, i64)]) -> Result<HashMap<Place, Na
         if line.operation.class() != Class::Llm {
             continue;
         }
-        let running = windows.iter().filter(|(_, start)| line.at_micros >= *start);
-        for place in Place::of(&line.user_id, &running.copied().collect::<Vec<_>>()) {
+        for place in Place::of(&line.user_id, &around(windows, line.at_micros)) {
             let sum = sums.entry(place).or_insert(Nano::ZERO);
             *sum = sum.plus(line.cost)?;
         }
@@ -204,7 +216,7 @@ fn settle_orphan(tenant: &Tenant, batch: &mut Batch, call: &Call) -> Result<()> 
     batch.delete(Table::Reservations, line.key());
     for place in Place::of(&call.user, &call.windows) {
         let sums = Sums(vec![line.cost.0, -call.amount.0]);
-        batch.add(Table::Counters, &place.key(tenant), &sums);
+        place.add(tenant, batch, &sums);
     }
     Ok(())
 }

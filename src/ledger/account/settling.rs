@@ -99,7 +99,7 @@ impl Account {
                 batch.delete(Table::Reservations, call.id.as_bytes());
                 for place in &places {
                     let sums = Sums(vec![Nano::ZERO.0, -call.amount.0]);
-                    batch.add(Table::Counters, &place.key(self.tenant()), &sums);
+                    place.add(self.tenant(), &mut batch, &sums);
                 }
                 state
                     .store_levels(self.tenant(), &mut batch, &call.user, now)

@@ -52,7 +52,7 @@ impl Scope {
         }
     }
 
-    fn name(&self) -> Option<&str> {
+    pub fn name(&self) -> Option<&str> {
         match self {
             Self::Tenant => None,
             Self::User(name) => Some(name),
@@ -74,6 +74,14 @@ impl Place {
         bytes.push(self.window as u8);
         key::put_i64(&mut bytes, self.start_micros);
         bytes
+    }
+
+    /// Adds to what is stored of this place. The whole tenant's is shown to the operator, too.
+    pub fn add(&self, tenant: &Tenant, batch: &mut Batch, delta: &Sums) {
+        batch.add(Table::Counters, &self.key(tenant), delta);
+        if self.scope == Scope::Tenant {
+            batch.publish(self.window.series(), self.start_micros, delta);
+        }
     }
 
     /// The places of a user's call in these windows: the tenant's and the user's.
@@ -242,7 +250,7 @@ impl State {
             let fits = used.plus(call.amount).is_ok_and(|sum| sum <= budget.amount) && counter.spent < budget.amount;
             if budget.hard && !fits {
                 let mut denial = Denial::budget(scope.name(), budget, used, span, now);
-                denial.alerts = self.fire(tenant, &applied, span, used, now, true)?;
+                denial.alerts = self.fire(tenant, &applied, span, counter.spent, now, true)?;
                 Denial::worse(&mut worst, denial);
             }
         }
@@ -354,7 +362,7 @@ impl State {
             batch.delete(Table::Reservations, line.key());
         }
         for place in &places {
-            batch.add(Table::Counters, &place.key(tenant), &Sums(vec![line.cost.0, -freed]));
+            place.add(tenant, batch, &Sums(vec![line.cost.0, -freed]));
             if let Some(counter) = self.counters.get_mut(place) {
                 counter.settling.0 += line.cost.0;
             }
@@ -370,7 +378,7 @@ impl State {
             }
         }
         for (key, alert) in &alerts {
-            batch.put(Table::Alerts, key, alert.encode()?);
+            alert.put(key, batch)?;
         }
         Ok(alerts)
     }
@@ -393,21 +401,22 @@ impl State {
         }
     }
 
-    /// The alerts that this use of a budget sets off for the first time in the window. `refused`: a
-    /// call was turned away, so the budget is used up as far as it can be.
+    /// The alerts that what is spent of a budget sets off for the first time in the window. `refused`:
+    /// a call was turned away; if little is left, that is the end of the budget.
     fn fire(
         &mut self,
         tenant: &Tenant,
         applied: &Applied,
         span: Span,
-        used: Nano,
+        spent: Nano,
         now: Now,
         refused: bool,
     ) -> Result<Vec<(Vec<u8>, Alert)>> {
         let Applied { source, scope, budget } = applied;
         let mut alerts = Vec::new();
         for threshold in THRESHOLDS {
-            if !(refused || alert::passes(used, budget.amount, threshold)) {
+            let ended = refused && threshold == 100 && alert::passes(spent, budget.amount, 80);
+            if !(ended || alert::passes(spent, budget.amount, threshold)) {
                 break;
             }
             let passed = Passed {
@@ -419,7 +428,7 @@ impl State {
             };
             let key = passed.key(&scope.bytes(tenant));
             if self.fired.insert(key.clone()) && tenant.get(Table::Alerts, &key)?.is_none() {
-                let alert = passed.alert(now.wall, used);
+                let alert = passed.alert(now.wall, spent);
                 alerts.push((key, alert));
             }
         }

@@ -190,6 +190,17 @@ impl Account {
         rows.collect()
     }
 
+    /// The users for whom the owner has set a budget, by name.
+    pub fn budget_users(&self) -> Vec<String> {
+        let state = self.state();
+        let scopes = state.own.iter().filter(|(_, budgets)| !budgets.is_empty());
+        let mut users: Vec<String> = scopes
+            .filter_map(|(scope, _)| scope.name().map(str::to_owned))
+            .collect();
+        users.sort();
+        users
+    }
+
     /// The tenant's alerts, oldest first.
     ///
     /// # Errors

@@ -353,7 +353,7 @@ const FUNCTIONS: &[Function] = &[
 ];
 
 /// Tenants' functions that commit by themselves, and thus stand in no transaction block.
-pub(super) const ALONE: &[&str] = &["bulkhead.set_provider_key"];
+pub(super) const ALONE: &[&str] = &["bulkhead.set_provider_key", "bulkhead.set_budget"];
 
 /// The function of a name, as far as it exists on this session's plane.
 pub(super) fn find(world: &World, name: &str) -> Option<&'static Function> {

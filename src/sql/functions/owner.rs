@@ -8,29 +8,62 @@ use datafusion::arrow::{
 };
 use futures::future::BoxFuture;
 
-use super::{Args, Function, Kind, Plane, Returns, parameter, t};
+use super::{Args, Columns, Function, Kind, Plane, READERS, Returns, fields, operator::window, parameter, t};
 use crate::{
     codec::pgtype::Scalar,
     error::{Code, Error, Result},
     ledger::provider::{OwnKey, Secret},
-    sql::world::World,
+    limits,
+    sql::{
+        relations::rows::{self, Cell},
+        world::World,
+    },
     tenant::{Role, Table},
 };
 
 type Answer = BoxFuture<'static, Result<RecordBatch>>;
 
 /// These functions.
-pub(super) const FUNCTIONS: &[Function] = &[Function {
-    name: "bulkhead.set_provider_key",
-    parameters: &[
-        parameter("provider", Kind::Text, None),
-        parameter("api_key", Kind::Text, None),
-    ],
-    returns: Returns::Value(t(Scalar::Bool)),
-    plane: Plane::Tenant(&[Role::Owner]),
-    effect: true,
-    call: set_provider_key,
-}];
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function {
+        name: "bulkhead.set_provider_key",
+        parameters: &[
+            parameter("provider", Kind::Text, None),
+            parameter("api_key", Kind::Text, None),
+        ],
+        returns: Returns::Value(t(Scalar::Bool)),
+        plane: Plane::Tenant(&[Role::Owner]),
+        effect: true,
+        call: set_provider_key,
+    },
+    Function {
+        name: "bulkhead.set_budget",
+        parameters: &[
+            parameter("window", Kind::Text, None),
+            parameter("amount_usd", Kind::Usd, None),
+            parameter("hard", Kind::Bool, Some("true")),
+            parameter("user", Kind::Text, Some("NULL")),
+        ],
+        returns: Returns::Value(t(Scalar::Bool)),
+        plane: Plane::Tenant(&[Role::Owner]),
+        effect: true,
+        call: set_budget,
+    },
+    Function {
+        name: "bulkhead.check_limit",
+        parameters: &[parameter("tokens", Kind::Int, None)],
+        returns: Returns::Table(LIMIT_COLUMNS),
+        plane: Plane::Tenant(READERS),
+        effect: false,
+        call: check_limit,
+    },
+];
+
+const LIMIT_COLUMNS: Columns = &[
+    ("allowed", t(Scalar::Bool)),
+    ("remaining", t(Scalar::Int8)),
+    ("retry_after_ms", t(Scalar::Int8)),
+];
 
 /// One row of one boolean.
 fn truth(value: bool) -> Result<RecordBatch> {
@@ -58,5 +91,40 @@ fn set_provider_key(world: Arc<World>, args: Args) -> Answer {
         }
         world.tenant.commit(batch).await?;
         truth(args.text_or_null(1).is_some())
+    })
+}
+
+/// Sets, or with NULL takes away, a budget of the tenant's own; tells whether there is one now.
+fn set_budget(world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        let (window, amount, hard) = (window(args.text(0)?)?, args.usd_or_null(1)?, args.bool(2)?);
+        let user = args.text_or_null(3).map(str::to_owned);
+        if user
+            .as_ref()
+            .is_some_and(|user| user.is_empty() || user.len() > limits::NAME_BYTES)
+        {
+            return Err(Error::new(
+                Code::InvalidParameterValue,
+                "a user's name has 1 to 63 bytes",
+            ));
+        }
+        let account = world.tenant()?.account().await?;
+        match amount {
+            Some(amount) => account.set_budget(user, window, amount, hard).await?,
+            None => account.clear_budget(user, window).await?,
+        }
+        truth(amount.is_some())
+    })
+}
+
+fn check_limit(world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        let world = world.tenant()?;
+        let found = world.account().await?.check_limit(&world.acting_user(), args.int(0)?)?;
+        rows::batch(fields(LIMIT_COLUMNS), &[found], |found, column| match column {
+            0 => Cell::Bool(found.allowed),
+            1 => Cell::Int(found.remaining),
+            _ => found.retry_after_ms.map_or(Cell::Null, Cell::Int),
+        })
     })
 }

@@ -1,7 +1,10 @@
 //! Relations of the gateway, and those of the operator's plane.
 
-use super::{Relation, RelationPlane, ledger, operator, providers};
-use crate::{sql::functions::READERS, tenant::Role};
+use super::{Relation, RelationPlane, accounts, ledger, operator, providers};
+use crate::{
+    sql::functions::{ACCOUNTANTS, READERS},
+    tenant::Role,
+};
 
 /// What a tenant sees of models, money and limits.
 pub(super) const GATEWAY: &[Relation] = &[
@@ -26,6 +29,39 @@ pub(super) const GATEWAY: &[Relation] = &[
         key: None,
         vector: None,
         comment: "Providers that are called with a key of this tenant's; set by bulkhead.set_provider_key.",
+    },
+    Relation {
+        schema: "bulkhead",
+        name: "budgets",
+        plane: RelationPlane::Tenant(ACCOUNTANTS),
+        columns: accounts::BUDGET_COLUMNS,
+        read: accounts::read_budgets,
+        write: None,
+        key: None,
+        vector: None,
+        comment: "What may be spent on models, and what is.",
+    },
+    Relation {
+        schema: "bulkhead",
+        name: "alerts",
+        plane: RelationPlane::Tenant(ACCOUNTANTS),
+        columns: accounts::ALERT_COLUMNS,
+        read: accounts::read_alerts,
+        write: None,
+        key: None,
+        vector: None,
+        comment: "Thresholds of budgets that were passed; also LISTEN bulkhead_alerts.",
+    },
+    Relation {
+        schema: "bulkhead",
+        name: "rate_limits",
+        plane: RelationPlane::Tenant(ACCOUNTANTS),
+        columns: accounts::LIMIT_COLUMNS,
+        read: accounts::read_limits,
+        write: None,
+        key: None,
+        vector: None,
+        comment: "How much may be asked of models now.",
     },
 ];
 
@@ -118,5 +154,27 @@ pub(super) const OPERATOR: &[Relation] = &[
         key: None,
         vector: None,
         comment: "What each tenant has used since it was created; amounts only.",
+    },
+    Relation {
+        schema: "bulkhead",
+        name: "budgets",
+        plane: RelationPlane::Operator,
+        columns: accounts::TENANT_BUDGET_COLUMNS,
+        read: accounts::read_all_budgets,
+        write: None,
+        key: None,
+        vector: None,
+        comment: "Budgets that tiers and the operator set, and what is spent of them.",
+    },
+    Relation {
+        schema: "bulkhead",
+        name: "alerts",
+        plane: RelationPlane::Operator,
+        columns: accounts::TENANT_ALERT_COLUMNS,
+        read: accounts::read_all_alerts,
+        write: None,
+        key: None,
+        vector: None,
+        comment: "How often each tenant passed a threshold of a budget, by day.",
     },
 ];

@@ -3,6 +3,7 @@
 //! A relation reads from one session's [`World`] and nothing else. Planning, `\d`,
 //! `information_schema` and the leak tests all iterate [`visible`] ones.
 
+mod accounts;
 mod conversations;
 mod documents;
 mod ledger;

@@ -185,13 +185,16 @@ async fn who_waits_gets_what_comes_free_in_order_and_before_those_who_do_not() {
     })
     .await;
     let order = Arc::new(Mutex::new(Vec::new()));
+    let may_end = Arc::new(tokio::sync::Semaphore::new(0));
     let first = house.account.reserve(ask(1, 0)).await.unwrap();
     let mut waiters = JoinSet::new();
     for n in 0..5 {
-        let (account, batch, order) = (house.account.clone(), house.batch(), order.clone());
+        let (account, batch) = (house.account.clone(), house.batch());
+        let (order, may_end) = (order.clone(), may_end.clone());
         waiters.spawn(async move {
             let reservation = account.reserve(waiting(n)).await.unwrap();
             order.lock().unwrap().push(n);
+            may_end.acquire().await.unwrap().forget();
             reservation.settle(end(n, 0), batch).await.unwrap();
         });
         for _ in 0..10 {
@@ -200,7 +203,14 @@ async fn who_waits_gets_what_comes_free_in_order_and_before_those_who_do_not() {
     }
     assert!(house.account.reserve(ask(1, 0)).await.is_err());
     first.settle(end(1, 0), house.batch()).await.unwrap();
-    assert!(house.account.reserve(ask(1, 0)).await.is_err(), "others were first");
+    for n in 1..=5 {
+        assert!(house.account.reserve(ask(1, 0)).await.is_err(), "others were first");
+        while order.lock().unwrap().len() < n {
+            tokio::task::yield_now().await;
+        }
+        assert!(house.account.reserve(ask(1, 0)).await.is_err());
+        may_end.add_permits(1);
+    }
     while let Some(waiter) = waiters.join_next().await {
         waiter.unwrap();
     }

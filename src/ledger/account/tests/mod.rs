@@ -4,6 +4,7 @@ mod crash;
 mod limits;
 mod money;
 mod prices;
+
 mod windows;
 
 use std::{
@@ -154,7 +155,7 @@ async fn open(
 ) -> Arc<Account> {
     let meter = Arc::new(Meter::new(tenant.clone(), Arc::default()));
     let (plan, wall, steady) = (plan.clone(), wall.clone(), steady.clone());
-    let plan: PlanSource = Arc::new(move |_| plan.lock().unwrap().encode().unwrap());
+    let plan: PlanSource = Arc::new(move |_| plan.lock().unwrap().encode().unwrap().into());
     let clock = Clock::new(
         move || wall.load(Ordering::SeqCst),
         move || steady.load(Ordering::SeqCst),

@@ -1,6 +1,6 @@
 //! Budgets under load, claims of providers, and commits that fail.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use proptest::prelude::*;
 use tokio::task::JoinSet;
@@ -10,33 +10,55 @@ use crate::tenant::Sums;
 
 const BUDGET: i64 = 1_000;
 
-/// Audits until told to stop; says how often the books were seen, and fails if they did not balance
-/// or a budget was passed.
-fn sample(house: &House, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<usize> {
-    let (account, tenant, stop) = (house.account.clone(), house.tenant.clone(), stop.clone());
-    std::thread::spawn(move || {
-        let mut seen = 0;
-        while !stop.load(Ordering::SeqCst) {
-            if let Ok(imbalances) = account.audit() {
-                assert_eq!(imbalances, []);
-                seen += 1;
+/// Audits on a thread of its own until it is stopped, and fails if the books did not balance or a
+/// budget was passed.
+struct Sampler {
+    /// How often the books were seen.
+    seen: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Sampler {
+    fn start(house: &House) -> Self {
+        let (seen, stop) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let (account, tenant) = (house.account.clone(), house.tenant.clone());
+        let (counting, stopping) = (seen.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            while !stopping.load(Ordering::SeqCst) {
+                if let Ok(imbalances) = account.audit() {
+                    assert_eq!(imbalances, []);
+                    counting.fetch_add(1, Ordering::SeqCst);
+                }
+                for found in tenant.scan(Table::Counters, &[0]) {
+                    let (key, _) = found.unwrap();
+                    let sums = tenant.sums(Table::Counters, &key).unwrap().unwrap();
+                    assert!(sums.0[0] + sums.0[1] <= BUDGET, "overshoot: {sums:?}");
+                }
             }
-            for found in tenant.scan(Table::Counters, &[0]) {
-                let (key, _) = found.unwrap();
-                let sums = tenant.sums(Table::Counters, &key).unwrap().unwrap();
-                assert!(sums.0[0] + sums.0[1] <= BUDGET, "overshoot: {sums:?}");
-            }
+        });
+        Self { seen, stop, thread }
+    }
+
+    /// Goes on when the books were seen as they are now.
+    async fn look(&self) {
+        let seen = self.seen.load(Ordering::SeqCst);
+        // The second from now on began after now.
+        while self.seen.load(Ordering::SeqCst) < seen + 2 && !self.thread.is_finished() {
+            tokio::task::yield_now().await;
         }
-        assert_eq!(account.audit().unwrap(), []);
-        seen + 1
-    })
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn f01_of_a_thousand_calls_at_once_a_budget_for_ten_admits_ten() {
     let house = House::with_budget(Window::Month, BUDGET).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let sampler = sample(&house, &stop);
+    let sampler = Sampler::start(&house);
     let mut calls = JoinSet::new();
     for n in 0..1_000 {
         let account = house.account.clone();
@@ -55,6 +77,7 @@ async fn f01_of_a_thousand_calls_at_once_a_budget_for_ten_admits_ten() {
     assert_eq!(admitted.len(), 10);
     assert_eq!(house.counted(Window::Month), (0, BUDGET));
     assert_eq!(house.reservations(), 10);
+    sampler.look().await;
     let mut settling = JoinSet::new();
     for reservation in admitted {
         settling.spawn(reservation.settle(end(60, 40), house.batch()));
@@ -62,8 +85,8 @@ async fn f01_of_a_thousand_calls_at_once_a_budget_for_ten_admits_ten() {
     while let Some(line) = settling.join_next().await {
         assert_eq!(line.unwrap().unwrap().cost, Nano(100));
     }
-    stop.store(true, Ordering::SeqCst);
-    assert!(sampler.join().unwrap() > 0);
+    sampler.look().await;
+    sampler.stop();
     assert_eq!(house.counted(Window::Month), (BUDGET, 0));
     assert_eq!((house.lines().len(), house.reservations()), (10, 0));
     assert!(house.account.reserve(ask(1, 0)).await.is_err());
@@ -72,8 +95,7 @@ async fn f01_of_a_thousand_calls_at_once_a_budget_for_ten_admits_ten() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn f01_calls_that_settle_meanwhile_make_room_and_never_too_much() {
     let house = House::with_budget(Window::Day, BUDGET).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let sampler = sample(&house, &stop);
+    let sampler = Sampler::start(&house);
     let mut calls = JoinSet::new();
     for n in 0..200_i64 {
         let (account, batch) = (house.account.clone(), house.batch());
@@ -105,8 +127,8 @@ async fn f01_calls_that_settle_meanwhile_make_room_and_never_too_much() {
     while house.counted(Window::Day).1 > 0 {
         tokio::task::yield_now().await;
     }
-    stop.store(true, Ordering::SeqCst);
-    assert!(sampler.join().unwrap() > 0);
+    sampler.look().await;
+    sampler.stop();
     assert!(admitted >= 10, "{admitted}");
     assert_eq!(house.counted(Window::Day), (spent, 0));
     assert_eq!(house.lines().iter().map(|line| line.cost.0).sum::<i64>(), spent);
@@ -117,7 +139,7 @@ async fn f01_calls_that_settle_meanwhile_make_room_and_never_too_much() {
 async fn f09_a_claim_is_bounded_by_the_reservation_and_flagged() {
     // prompt, cached, completion, reasoning as claimed; then prompt, cached, completion, cost, estimated as booked.
     // Reserved: 100 prompt, 50 completion at input 10, cached 5, output 20, reasoning 30: 1,000 + 1,500.
-    let cases: [([i64; 4], (i64, i64, i64, i64, bool)); 12] = [
+    let cases = [
         ([100, 0, 50, 0], (100, 0, 50, 2_000, false)),
         ([100, 40, 50, 50], (100, 40, 50, 600 + 200 + 1_500, false)),
         ([110, 0, 10, 0], (110, 0, 10, 1_300, false)), // another tokenizer, within the sum reserved
@@ -224,8 +246,8 @@ async fn a_caller_who_leaves_before_the_call_goes_out_owes_nothing() {
     assert_eq!(house.account.audit().unwrap(), []);
 }
 
-/// Makes every commit that reserves fail: the counter on disk is at its end.
-async fn jam(house: &House, by: i64) {
+/// Shifts the counters on disk, so that commits which add to one at its end fail.
+async fn jam(house: &House, by: [i64; 2]) {
     let mut batch = house.batch();
     let found: Vec<_> = house
         .tenant
@@ -234,7 +256,7 @@ async fn jam(house: &House, by: i64) {
         .collect();
     assert!(!found.is_empty());
     for key in found {
-        batch.add(Table::Counters, &key, &Sums(vec![by, by]));
+        batch.add(Table::Counters, &key, &Sums(by.to_vec()));
     }
     house.tenant.commit(batch).await.unwrap();
 }
@@ -243,7 +265,7 @@ async fn jam(house: &House, by: i64) {
 async fn a_reservation_whose_commit_fails_takes_nothing_in_memory_either() {
     let house = House::with_budget(Window::Month, BUDGET).await;
     house.call(ask(60, 40), end(10, 0)).await.unwrap();
-    jam(&house, i64::MAX - 20).await;
+    jam(&house, [0, i64::MAX - 20]).await;
     let before = house.account.rate_limits(None).unwrap();
     for _ in 0..30 {
         let error = house.account.reserve(ask(60, 40)).await.unwrap_err();
@@ -251,7 +273,7 @@ async fn a_reservation_whose_commit_fails_takes_nothing_in_memory_either() {
     }
     assert_eq!(house.counted(Window::Month), (10, 0));
     assert_eq!(house.account.rate_limits(None).unwrap(), before);
-    jam(&house, 20 - i64::MAX).await;
+    jam(&house, [0, 20 - i64::MAX]).await;
     house.call(ask(60, 40), end(10, 0)).await.unwrap();
     assert_eq!(house.counted(Window::Month), (20, 0));
     assert_eq!(house.account.audit().unwrap(), []);
@@ -294,11 +316,10 @@ async fn a_settlement_that_cannot_be_written_stays_reserved_and_is_written_later
     let house = House::with_budget(Window::Month, BUDGET).await;
     let stuck = house.account.reserve(ask(60, 40)).await.unwrap();
     let other = house.account.reserve(ask(60, 40)).await.unwrap();
-    jam(&house, i64::MAX - 250).await; // reserved is 200 of it; spending 70 fits once
-    jam(&house, 230).await;
+    jam(&house, [i64::MAX - 20, 0]).await;
     assert!(stuck.settle(end(60, 10), house.batch()).await.is_err());
     assert_eq!(house.counted(Window::Month), (0, 200));
-    jam(&house, 20 - i64::MAX).await;
+    jam(&house, [20 - i64::MAX, 0]).await;
     other.settle(end(60, 20), house.batch()).await.unwrap();
     while house.counted(Window::Month).1 > 0 {
         tokio::task::yield_now().await;
@@ -447,4 +468,21 @@ async fn what_is_affordable_is_admitted_and_a_token_more_is_not() {
     assert!(house.account.reserve(with(most + 1)).await.is_err());
     drop(house.account.reserve(with(most)).await.unwrap());
     assert_eq!(house.account.affordable("alice", &price, 1_000).unwrap(), Some(0));
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_end_of_a_budget_only_where_little_is_left() {
+    let house = House::with_budget(Window::Day, 100).await;
+    assert!(house.account.reserve(ask(101, 0)).await.is_err());
+    house.call(ask(79, 0), end(79, 0)).await.unwrap();
+    let held = house.account.reserve(ask(21, 0)).await.unwrap();
+    assert!(house.account.reserve(ask(1, 0)).await.is_err());
+    assert_eq!(house.account.alerts().unwrap().len(), 1, "50 % are spent");
+    held.settle(end(2, 0), house.batch()).await.unwrap();
+    assert!(house.account.reserve(ask(20, 0)).await.is_err());
+    while house.account.alerts().unwrap().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let last = house.account.alerts().unwrap().pop().unwrap();
+    assert!(last.message.contains("used up (0.000000081 USD)"), "{}", last.message);
 }
