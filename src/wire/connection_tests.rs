@@ -12,6 +12,7 @@ use super::{
     cancel::Cancels,
     channel::Channel,
     connection::{Connection, Parts},
+    presence::Presence,
 };
 use crate::{
     ledger,
@@ -40,7 +41,7 @@ impl Client {
             stop,
             place: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
         };
-        tokio::spawn(Connection::new(Channel::new(server), parts).run());
+        tokio::spawn(Connection::new(Channel::new(server), parts, Presence::unknown()).run());
         let mut client = Self { pipe, _stop: sender };
         client.until(b'Z').await;
         client
