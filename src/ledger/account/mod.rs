@@ -150,6 +150,7 @@ impl Account {
         let tenant = self.tenant();
         let mut batch = tenant.batch();
         batch.put(Table::Reservations, call.id.as_bytes(), call.encode()?);
+        batch.expect(Table::Usage, call.id.as_bytes(), None); // a call that is settled is not made again
         for place in state.held.get(&call.id).iter().flat_map(|held| &held.places) {
             batch.add(Table::Counters, &place.key(tenant), &Sums(vec![0, call.amount.0]));
         }
