@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bulkhead::ai::provider::{Event, ProviderRow, Upstreams};
+use bulkhead::ai::provider::{Event, Upstreams};
+use bulkhead::ledger::provider::ProviderRow;
 use futures::StreamExt;
 
 use super::common::Seed;
