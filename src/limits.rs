@@ -249,3 +249,35 @@ pub const RAG_INSTRUCTION_TOKENS: i64 = 200;
 
 /// How long an answer is given again, unless a session asks for less or more.
 pub const CACHE_TTL: Duration = Duration::from_secs(3_600);
+
+/// Examples below which there is no fine-tuning: what OpenAI asks for at least.
+pub const FINE_TUNE_EXAMPLES: usize = 10;
+/// Examples of one fine-tuning, and their bytes.
+pub const FINE_TUNE_LINES: usize = 50_000;
+/// See [`FINE_TUNE_LINES`].
+pub const FINE_TUNE_BYTES: usize = 64 << 20;
+const _: () = assert!(MESSAGE_BYTES < FINE_TUNE_BYTES && FINE_TUNE_EXAMPLES < FINE_TUNE_LINES);
+/// Tokens of one example; a longer run of turns becomes several.
+pub const FINE_TUNE_EXAMPLE_TOKENS: usize = 16_000;
+/// Fine-tunings of one tenant that have not ended.
+pub const FINE_TUNES_RUNNING: usize = 3;
+/// Models of one tenant's own.
+pub const OWN_MODELS: usize = 100;
+const _: () = assert!(FINE_TUNES_RUNNING < OWN_MODELS);
+/// How often is looked for fine-tunings to ask for.
+pub const FINE_TUNE_TICK: Duration = Duration::from_millis(500);
+/// Wait before a fine-tuning is asked for the first time; it doubles with each time that brought nothing new.
+pub const FINE_TUNE_POLL: Duration = Duration::from_secs(1);
+/// Longest such wait.
+pub const FINE_TUNE_POLL_MAX: Duration = Duration::from_secs(120);
+/// Tenants whose fine-tunings are asked for at once.
+pub const FINE_TUNE_CALLS: usize = 8;
+/// A fine-tuning that has not ended by then is given up.
+pub const FINE_TUNE_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How often one alert is posted to a webhook, the first time included.
+pub const WEBHOOK_ATTEMPTS: u32 = 5;
+/// Wait before the second attempt; it doubles with every further one.
+pub const WEBHOOK_BACKOFF: Duration = Duration::from_secs(1);
+/// Longest time of one attempt.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@
 //! token budget, and [`answerer`] answers from them by quoting. Models elsewhere are called by [`gate`], which
 //! reserves, retries and settles, through [`provider`]. What is remembered of the answers is stored through a
 //! [`Tenant`](crate::tenant::Tenant): conversations by [`conversation`], answers that may be given again by
-//! [`cache`].
+//! [`cache`]. Models of one tenant's own are made by [`fine_tune`]; [`webhook`] posts its alerts.
 
 pub mod answerer;
 pub mod cache;
@@ -17,6 +17,7 @@ pub mod corpus;
 mod corpus_tests;
 pub mod embedder;
 pub mod filter;
+pub mod fine_tune;
 mod fusion;
 pub mod gate;
 mod hash;
@@ -27,3 +28,4 @@ mod sentences;
 mod stemmer;
 pub mod terms;
 pub mod tokens;
+pub mod webhook;

@@ -7,6 +7,7 @@ use super::{
     budget::{Budget, Span},
     money::{Day, Nano},
     row,
+    usage::now_micros,
 };
 use crate::{
     codec::key,
@@ -28,7 +29,7 @@ pub struct Alert {
     pub id: Uuid,
     /// When, in microseconds since 1970 UTC.
     pub at_micros: i64,
-    /// `budget_threshold`.
+    /// `budget_threshold`, `fine_tune_succeeded`, `fine_tune_failed` or `model_retired`.
     pub kind: String,
     /// A sentence for people.
     pub message: String,
@@ -127,6 +128,32 @@ pub(super) fn passes(used: Nano, amount: Nano, threshold: i64) -> bool {
 }
 
 impl Alert {
+    /// One of this moment that is no budget's. `data` is a JSON object.
+    pub fn now(kind: &str, message: impl Into<String>, data: &serde_json::Value) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            at_micros: now_micros(),
+            kind: kind.to_owned(),
+            message: message.into(),
+            data: data.to_string(),
+        }
+    }
+
+    /// Puts one that is no budget's. It is not counted for the operator.
+    pub(super) fn put_event(&self, batch: &mut Batch) -> Result<()> {
+        batch.put(Table::Alerts, &self.event_key(), row::encode(self)?);
+        Ok(())
+    }
+
+    /// Where no threshold of a budget can be.
+    fn event_key(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        key::put_i64(&mut bytes, self.at_micros);
+        bytes.extend([u8::MAX; 4]);
+        bytes.extend_from_slice(self.id.as_bytes());
+        bytes
+    }
+
     /// Puts it at its [key](Passed::key), and counts it for the operator.
     pub(super) fn put(&self, key: &[u8], batch: &mut Batch) -> Result<()> {
         batch.put(Table::Alerts, key, row::encode(self)?);
@@ -191,6 +218,8 @@ mod tests {
             assert_eq!(Passed::threshold_of(&passed.key(b"scope")), Some(place));
         }
         assert_eq!(Passed::threshold_of(b"short"), None);
+        let event = Alert::now("model_retired", "gone", &serde_json::json!({}));
+        assert_eq!(Passed::threshold_of(&event.event_key()), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{model::Model, row};
 use crate::{
     codec,
     error::Result,
-    tenant::{Table, Tenant},
+    tenant::{Batch, Table, Tenant},
 };
 
 /// A model that only one tenant has: fine-tuned for it, or trained elsewhere and registered.
@@ -62,6 +62,29 @@ impl OwnModel {
             .collect()
     }
 
+    /// Puts it into a batch. If it is preferred, no other one of the tenant's is any more.
+    ///
+    /// # Errors
+    /// [`Code::Corrupted`](crate::error::Code::Corrupted).
+    pub fn put(&self, tenant: &Tenant, batch: &mut Batch) -> Result<()> {
+        for mut other in Self::all(tenant)? {
+            if self.preferred && other.preferred && other.alias != self.alias {
+                other.preferred = false;
+                batch.put(Table::OwnModels, &other.key(), other.encode()?);
+            }
+        }
+        batch.put(Table::OwnModels, &self.key(), self.encode()?);
+        Ok(())
+    }
+
+    /// What to tell who asked for it while it is retired.
+    pub fn fallback(&self) -> String {
+        format!(
+            "model \"{}\" is no longer served; \"{}\" answers instead",
+            self.alias, self.base
+        )
+    }
+
     /// As a row of models; what it does not say is its base's.
     pub fn on(&self, base: &Model) -> Model {
         Model {
@@ -99,9 +122,12 @@ mod tests {
             at_micros: 1,
             retired_at_micros: None,
         };
-        let mut batch = acme.batch();
-        batch.put(Table::OwnModels, &own.key(), own.encode().unwrap());
-        acme.commit(batch).await.unwrap();
+        let put = async |own: &OwnModel| {
+            let mut batch = acme.batch();
+            own.put(&acme, &mut batch).unwrap();
+            acme.commit(batch).await.unwrap();
+        };
+        put(&own).await;
         assert_eq!(OwnModel::find(&acme, "support").unwrap(), Some(own.clone()));
         assert_eq!(OwnModel::all(&acme).unwrap(), [own.clone()]);
         assert_eq!(OwnModel::find(&globex, "support").unwrap(), None);
@@ -113,5 +139,19 @@ mod tests {
             ("support", "openai", "ft:gpt:1")
         );
         assert_eq!(model.context_tokens, large.context_tokens);
+        let preferred = async |alias: &str, preferred| {
+            let alias = alias.to_owned();
+            put(&OwnModel {
+                alias,
+                preferred,
+                ..own.clone()
+            })
+            .await;
+            let all = OwnModel::all(&acme).unwrap().into_iter();
+            all.filter(|own| own.preferred).map(|own| own.alias).collect::<Vec<_>>()
+        };
+        assert_eq!(preferred("other", false).await, ["support"]);
+        assert_eq!(preferred("newer", true).await, ["newer"]);
+        assert!(preferred("newer", false).await.is_empty());
     }
 }

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{builtin, calls, functions, nearest::NearestRule, pg, world::TenantState, yielding::Yielding};
 use crate::{
-    ai::{gate::Gate, tokens},
+    ai::{gate::Gate, tokens, webhook::Webhooks},
     error::{Code, Error, Result},
     ledger::{
         self,
@@ -49,12 +49,13 @@ use crate::{
 pub struct Engine {
     directory: Arc<Directory>,
     shared: Shared,
-    tenants: PerTenant<TenantState>,
+    pub(super) tenants: PerTenant<TenantState>,
     meters: Arc<PerTenant<Meter>>,
     pub(super) prices: Arc<Cached<Prices>>,
     pub(super) models: Cached<Models>,
     pub(super) tiers: Arc<Cached<Tiers>>,
     pub(super) gate: Gate,
+    pub(super) webhooks: Arc<Webhooks>,
     pub(super) providers: Cached<Providers>,
     operators: AtomicUsize,
     /// Held from the checks of a change to the operator's tables to its commit.
@@ -96,6 +97,7 @@ impl Engine {
             models: Cached::default(),
             tiers: Arc::default(),
             gate: Gate::default(),
+            webhooks: Arc::default(),
             providers: Cached::default(),
             operators: AtomicUsize::new(0),
             operator_writes: tokio::sync::Mutex::default(),
@@ -108,10 +110,11 @@ impl Engine {
     }
 
     /// Work that goes on beside the sessions, until `stop`: counts are written each second, what has
-    /// expired is deleted each hour.
+    /// expired is deleted each hour, fine-tunings are followed.
     pub async fn background(self: Arc<Self>, stop: CancellationToken) {
         let purger = stop.run_until_cancelled(self.purger());
-        tokio::join!(meter::flusher(self.meters.clone(), stop.clone()), purger);
+        let tuner = stop.run_until_cancelled(self.tuner());
+        tokio::join!(meter::flusher(self.meters.clone(), stop.clone()), purger, tuner);
     }
 
     /// Deletes what has expired, of tenants that had a session since the start; of others nobody sees it.

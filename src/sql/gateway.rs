@@ -16,7 +16,7 @@ use crate::{
             models::{Choice, Target},
         },
         prompt::{self, Packed, Passage},
-        provider::Message,
+        provider::{Failure, Kind, Message},
     },
     error::{Code, Error, Result},
     ledger::{
@@ -106,6 +106,24 @@ impl Gateway {
         Ok(target)
     }
 
+    /// A chat model of the operator's, to make another of it.
+    ///
+    /// # Errors
+    /// See [`Choice::base`].
+    pub(super) fn base_model(&self, asked: Option<&str>) -> Result<Target> {
+        self.choice().base(asked)
+    }
+
+    /// The providers there are.
+    pub(super) fn providers(&self) -> &Providers {
+        &self.providers
+    }
+
+    /// The models that every tenant may use.
+    pub(super) fn models(&self) -> &Models {
+        &self.models
+    }
+
     /// The embedding model for a call.
     ///
     /// # Errors
@@ -191,11 +209,28 @@ impl Gateway {
     }
 
     /// Makes a call, unless its answer is there: by the idempotency key of the session, or in the cache.
-    /// `found` is what was searched.
+    /// `found` is what was searched. Where a model of the tenant's own turns out to be gone, the one it was made
+    /// from answers.
     ///
     /// # Errors
     /// Those of the gate; 22023 for an idempotency key that stands for another call.
     pub(super) async fn ask(&self, world: &TenantWorld, call: &Call, found: Option<&Searched>) -> Result<Given> {
+        let outcome = self.ask_model(world, call, found).await;
+        let (Err(error), Some(base)) = (&outcome, &call.target.base) else {
+            return outcome;
+        };
+        if !is_gone(error) {
+            return outcome;
+        }
+        world.retire(&self.caller, &call.target.model).await?;
+        let call = Call {
+            target: self.choice().base(Some(&base.name))?,
+            ..call.clone()
+        };
+        self.ask_model(world, &call, found).await
+    }
+
+    async fn ask_model(&self, world: &TenantWorld, call: &Call, found: Option<&Searched>) -> Result<Given> {
         let size = world.engine.gate.size(&self.caller, call)?;
         let settings = world.call_settings();
         // What a conversation or a reader of pieces gets is made for it.
@@ -308,6 +343,12 @@ impl Gateway {
             cached: true,
         })
     }
+}
+
+/// Whether the provider says that it has no such model.
+fn is_gone(error: &Error) -> bool {
+    let failure = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Failure>());
+    failure.is_some_and(|failure| failure.kind == Kind::NoModel)
 }
 
 /// What becomes of an answer once it is settled.

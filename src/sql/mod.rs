@@ -30,6 +30,7 @@ mod run;
 mod session;
 mod settings;
 mod statement;
+mod tuning;
 mod tx;
 mod users;
 mod world;

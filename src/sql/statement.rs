@@ -50,6 +50,9 @@ impl Desk {
     /// Tells the client something beside the answer.
     pub(super) fn notice(&self, message: String, hint: Option<String>) {
         let mut notices = self.notices.lock();
+        if notices.iter().any(|told| told.message == message) {
+            return; // once is enough, however many rows it is true of
+        }
         if notices.len() < limits::STATEMENT_NOTICES {
             notices.push(Notice {
                 severity: "NOTICE",

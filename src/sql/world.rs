@@ -22,6 +22,7 @@ use super::{
     listen,
     settings::CallSettings,
     statement::Desk,
+    tuning::Tuning,
     tx::{Change, Tx},
 };
 use crate::{
@@ -154,14 +155,7 @@ impl TenantWorld {
 
     /// The tenant's budgets and limits; opened at first use, which settles what a crash left.
     pub(super) async fn account(&self) -> Result<&Arc<Account>> {
-        let open = || async {
-            let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan);
-            let (meter, tiers) = (self.state.meter.clone(), self.engine.tiers.clone());
-            let account = Account::open(meter, tiers, plan, Clock::system()).await?;
-            tokio::spawn(listen::forward(account.subscribe(), self.state.alerts.clone()));
-            Ok(account)
-        };
-        self.state.account.get_or_try_init(open).await
+        self.state.account(&self.engine).await
     }
 
     /// The tenant's tier.
@@ -231,6 +225,8 @@ pub(super) struct TenantState {
     /// Who changes which conversation.
     pub(super) turns: Turns,
     account: OnceCell<Arc<Account>>,
+    /// Its fine-tunings, and when to ask for them.
+    pub(super) tuning: Tuning,
     /// Answers that may be given again.
     pub(super) cache: Arc<Cache>,
     /// Answers to calls that carried an idempotency key.
@@ -262,6 +258,7 @@ impl TenantState {
             alerts: broadcast::Sender::new(limits::ALERTS_AHEAD),
             turns: Turns::default(),
             account: OnceCell::new(),
+            tuning: Tuning::new(),
             cache: Cache::new(meter.tenant().clone()),
             replays: Replays::new(meter.tenant().clone()),
             epoch: Arc::default(),
@@ -304,6 +301,20 @@ impl TenantState {
             // Only now: whoever reads the new epoch searches with these changes.
             epoch.advance();
         }
+    }
+
+    /// See [`TenantWorld::account`].
+    pub(super) async fn account(&self, engine: &Engine) -> Result<&Arc<Account>> {
+        let open = || async {
+            let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan);
+            let (meter, tiers) = (self.meter.clone(), engine.tiers.clone());
+            let account = Account::open(meter, tiers, plan, Clock::system()).await?;
+            tokio::spawn(listen::forward(account.subscribe(), self.alerts.clone()));
+            let (alerts, tenant, webhooks) = (account.subscribe(), account.tenant().clone(), engine.webhooks.clone());
+            tokio::spawn(async move { webhooks.forward(&tenant, alerts).await });
+            Ok(account)
+        };
+        self.account.get_or_try_init(open).await
     }
 
     /// Deletes what has expired at `now` (microseconds since 1970, UTC): nobody sees it any more.

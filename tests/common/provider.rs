@@ -35,7 +35,8 @@
 //!
 //! Fine-tuning: `POST /v1/files`, `DELETE /v1/files/{id}`, `POST /v1/fine_tuning/jobs`, `GET` and `POST .../cancel` of a
 //! job. A job on `tune-<n>` succeeds at its `n`-th poll, one on `tune-fail-<n>` fails then; its model `ft:<model>:<suffix>:<n>`
-//! is an `echo`. For tests: `GET /log`, `GET /counters`, `POST /forget`.
+//! is an `echo` until `POST /retire`, and then a 404. `POST /hook` is a webhook that takes everything, `/hook/<fault>` one
+//! with a fault of the above. For tests: `GET /log`, `GET /counters`, `POST /forget`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -130,6 +131,11 @@ impl Provider {
     /// Empties the log; counters and jobs stay.
     pub fn forget(&self) {
         self.ask("POST", "/forget");
+    }
+
+    /// From now on no fine-tuned model is there.
+    pub fn retire(&self) {
+        self.ask("POST", "/retire");
     }
 
     /// Kills it: connections break, later ones are refused.

@@ -114,6 +114,13 @@ pub const SURFACES: &[Surface] = &[
         "DELETE FROM messages WHERE id = '{b_message}'",
         "INSERT INTO messages (conversation_id, content) VALUES ('{b_conversation}', 'x')",
     ]),
+    surface(Relation, "ai.fine_tunes", &[
+        "SELECT * FROM ai.fine_tunes",
+        "SELECT count(*) FROM fine_tunes WHERE model LIKE '%{token}%'",
+        "SELECT * FROM fine_tunes WHERE id = '{b_document}'",
+        "SELECT * FROM {b}.ai.fine_tunes",
+        "DELETE FROM ai.fine_tunes",
+    ]),
     surface(Relation, "bulkhead.cache_stats", &[
         "SELECT * FROM bulkhead.cache_stats",
         "SELECT * FROM cache_stats WHERE tenant = '{b}'",
@@ -249,6 +256,30 @@ pub const SURFACES: &[Surface] = &[
         "SELECT ai.set_training_consent(true)",
         "SELECT ai.set_training_consent('{b_user}', true)",
         "SELECT ai.set_training_consent(false)",
+    ]),
+    surface(Function, "ai.fine_tune_dataset", &[
+        "SELECT * FROM ai.fine_tune_dataset()",
+        "SELECT count(*) FROM ai.fine_tune_dataset(min_rating => 1) WHERE line LIKE '%{token}%'",
+        "SELECT * FROM ai.fine_tune_dataset('{b}')",
+        "SELECT * FROM ai.fine_tune_dataset(1, '{b}')",
+        "SELECT * FROM ai.fine_tune_dataset(tenant => '{b}')",
+    ]),
+    surface(Function, "ai.fine_tune", &[
+        "SELECT ai.fine_tune('default-small')",
+        "SELECT ai.fine_tune(base_model => '{b}')",
+        "SELECT ai.fine_tune('default-small', 1, '{b}')",
+        "SELECT ai.fine_tune(tenant => '{b}', base_model => 'default-small')",
+    ]),
+    surface(Function, "ai.register_model", &[
+        "SELECT ai.register_model('{token}', '{token}')",
+        "SELECT ai.register_model('{b}', 'x', provider => '{b_provider}', preferred => true)",
+        "SELECT ai.register_model(tenant => '{b}', alias => 'x', model => 'y')",
+        "SELECT ai.complete('x', model => '{token}')",
+    ]),
+    surface(Function, "bulkhead.webhook_secret", &[
+        "SELECT bulkhead.webhook_secret()",
+        "SELECT bulkhead.webhook_secret('{b}')",
+        "SELECT bulkhead.webhook_secret(tenant => '{b}')",
     ]),
     surface(Function, "ai.clear_cache", &["SELECT ai.clear_cache()", "SELECT ai.clear_cache('{b}')", "SELECT ai.clear_cache(tenant => '{b}')"]),
     surface(Function, "bulkhead.tenant_costs", &[

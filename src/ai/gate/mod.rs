@@ -30,6 +30,7 @@ use crate::{
     error::{Code, Error, Result},
     ledger::{
         account::{Account, Ask, End},
+        model::BUILTIN,
         money::{Day, Nano},
         plan::TenantPlan,
         price::{Price, Prices},
@@ -76,6 +77,7 @@ pub struct Caller {
 }
 
 /// One chat call.
+#[derive(Clone)]
 pub struct Call {
     /// What it is for.
     pub operation: Operation,
@@ -162,6 +164,11 @@ struct Usage {
 }
 
 impl Gate {
+    /// The connections, for what is no call of a model.
+    pub fn upstreams(&self) -> &Upstreams {
+        &self.upstreams
+    }
+
     /// Judges and clamps a call. Tells the client if it gets less than it asked for.
     ///
     /// # Errors
@@ -225,10 +232,15 @@ impl Gate {
 
     fn price(&self, caller: &Caller, call: &Call) -> Result<Option<Price>> {
         let model = &call.target.model;
-        let price = caller
-            .prices
-            .get(&model.provider, &model.model, Day::of_micros(now_micros()));
-        match price {
+        let day = Day::of_micros(now_micros());
+        let of = |provider: &str, model: &str| caller.prices.get(provider, model, day);
+        // A fine-tuned model has a name of its own, and rarely a price.
+        let instead = || {
+            let base = call.target.base.as_ref().filter(|base| base.provider != BUILTIN)?;
+            let family = fine_tuned_family(&model.model).and_then(|family| of(&model.provider, family));
+            family.or_else(|| of(&base.provider, &base.model))
+        };
+        match of(&model.provider, &model.model).or_else(instead) {
             Some(price) => Ok(Some(price.clone())),
             None if caller.plan.allow_unpriced => Ok(None),
             None => Err(unpriced(&model.name)),
@@ -415,6 +427,12 @@ impl Gate {
             .unwrap_or_default();
         Ok(Reply { text, citations, usage })
     }
+}
+
+/// `ft:gpt-4o-mini` of `ft:gpt-4o-mini:..`: price lists name what was fine-tuned, not each result.
+fn fine_tuned_family(model: &str) -> Option<&str> {
+    let (base, _) = model.strip_prefix("ft:")?.split_once(':')?;
+    Some(&model[.."ft:".len() + base.len()])
 }
 
 /// Tokens that a message takes beside its text, as OpenAI counts them.

@@ -22,6 +22,20 @@ pub struct Upstream {
     pub own_key: Option<Secret>,
 }
 
+impl Upstream {
+    /// The provider of this name as this tenant calls it, if there is one.
+    ///
+    /// # Errors
+    /// [`Code::Corrupted`].
+    pub fn find(tenant: &Tenant, providers: &Providers, name: &str) -> Result<Option<Self>> {
+        let Some(row) = providers.get(name).cloned() else {
+            return Ok(None);
+        };
+        let own_key = OwnKey::find(tenant, name)?.map(|own| own.api_key);
+        Ok(Some(Self { row, own_key }))
+    }
+}
+
 /// A model that a call may use.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -29,6 +43,8 @@ pub struct Target {
     pub model: Model,
     /// `None` for what is built in.
     pub upstream: Option<Upstream>,
+    /// For a model of the tenant's own: what it was made from. Its price stands in where the model has none.
+    pub base: Option<Model>,
 }
 
 /// What a choice of model is made from.
@@ -52,6 +68,7 @@ impl Choice<'_> {
     /// # Errors
     /// 42704 for a name that does not exist here, be it nobody's or another tenant's; 55000 for a model that is
     /// retired or has no provider; 42501 if the provider is outside of the tenant's region.
+    /// What the tenant has of its own answers only while its tier has fine-tuning.
     pub fn chat(&self, asked: Option<&str>) -> Result<(Target, Option<String>)> {
         if let Some(name) = asked {
             return self.named(name, Kind::Chat);
@@ -61,7 +78,23 @@ impl Choice<'_> {
         {
             return self.named(&own.alias, Kind::Chat);
         }
-        self.named(self.plan.model.as_deref().unwrap_or(&self.tier.model), Kind::Chat)
+        self.named(self.default_chat(), Kind::Chat)
+    }
+
+    /// The operator's chat model of this name, or the tenant's default one, for making another of it.
+    ///
+    /// # Errors
+    /// See [`Choice::chat`].
+    pub fn base(&self, asked: Option<&str>) -> Result<Target> {
+        let name = asked.unwrap_or_else(|| self.default_chat());
+        match self.models.get(name) {
+            Some(model) if model.kind == Kind::Chat => self.target(model.clone(), None),
+            _ => Err(unknown(name)),
+        }
+    }
+
+    fn default_chat(&self) -> &str {
+        self.plan.model.as_deref().unwrap_or(&self.tier.model)
     }
 
     /// The embedding model for a call: the one asked for, else the tenant's.
@@ -81,18 +114,24 @@ impl Choice<'_> {
         {
             let base = self.models.get(&own.base).ok_or_else(|| unknown(&own.base))?;
             if own.retired_at_micros.is_some_and(|at| at <= now_micros()) {
-                let told = format!("model \"{name}\" is no longer served; \"{}\" answers instead", own.base);
-                return Ok((self.target(base.clone())?, Some(told)));
+                return Ok((self.target(base.clone(), None)?, Some(own.fallback())));
             }
-            return Ok((self.target(own.on(base))?, None));
+            if !self.tier.fine_tuning {
+                let told = format!(
+                    "the tenant's tier has no models of its own; \"{}\" answers instead of \"{name}\"",
+                    own.base
+                );
+                return Ok((self.target(base.clone(), None)?, Some(told)));
+            }
+            return Ok((self.target(own.on(base), Some(base.clone()))?, None));
         }
         match self.models.get(name) {
-            Some(model) if model.kind == kind => Ok((self.target(model.clone())?, None)),
+            Some(model) if model.kind == kind => Ok((self.target(model.clone(), None)?, None)),
             _ => Err(unknown(name)),
         }
     }
 
-    fn target(&self, model: Model) -> Result<Target> {
+    fn target(&self, model: Model, base: Option<Model>) -> Result<Target> {
         if model.retires_at_micros.is_some_and(|at| at <= now_micros()) {
             return Err(Error::new(
                 Code::NotReady,
@@ -101,9 +140,13 @@ impl Choice<'_> {
             .with_hint("ask for another model, or the operator names a new one in bulkhead.models"));
         }
         if model.provider == BUILTIN {
-            return Ok(Target { model, upstream: None });
+            return Ok(Target {
+                model,
+                upstream: None,
+                base,
+            });
         }
-        let row = self.providers.get(&model.provider).cloned().ok_or_else(|| {
+        let upstream = Upstream::find(self.tenant, self.providers, &model.provider)?.ok_or_else(|| {
             Error::new(
                 Code::NotReady,
                 format!("model \"{}\" has no provider at the moment", model.name),
@@ -112,7 +155,7 @@ impl Choice<'_> {
         })?;
         // What a region holds must not leave it through a prompt either.
         if let Some(region) = self.tenant.settings().region.as_deref()
-            && row.region.as_deref() != Some(region)
+            && upstream.row.region.as_deref() != Some(region)
         {
             return Err(Error::new(
                 Code::InsufficientPrivilege,
@@ -121,10 +164,10 @@ impl Choice<'_> {
             .with_detail(r#"{"rule":"data_residency"}"#)
             .with_hint("ask for a model whose provider is in the region"));
         }
-        let own_key = OwnKey::find(self.tenant, &row.name)?.map(|own| own.api_key);
         Ok(Target {
             model,
-            upstream: Some(Upstream { row, own_key }),
+            upstream: Some(upstream),
+            base,
         })
     }
 }

@@ -23,6 +23,8 @@ pub enum Kind {
     },
     /// The provider does not do what was asked (any other status that is neither success nor 5xx).
     Rejected,
+    /// The provider has no model of this name, or no longer.
+    NoModel,
     /// The provider's own fault (5xx, or an error inside a reply).
     Server,
     /// No connection was made: nothing was sent.
@@ -44,6 +46,7 @@ impl Kind {
             Self::Auth => "auth",
             Self::Quota { .. } => "quota",
             Self::Rejected => "rejected",
+            Self::NoModel => "no_model",
             Self::Server => "server",
             Self::Connect => "connect",
             Self::Timeout => "timeout",
@@ -82,7 +85,7 @@ impl Failure {
     /// A failure without a word of the provider's.
     pub(in crate::ai) fn new(kind: Kind) -> Self {
         let (billed, retryable) = match kind {
-            Kind::Auth | Kind::Rejected => (Billed::Nothing, false),
+            Kind::Auth | Kind::Rejected | Kind::NoModel => (Billed::Nothing, false),
             Kind::Quota { .. } | Kind::Connect => (Billed::Nothing, true),
             Kind::Server | Kind::Cut => (Billed::Maybe, true),
             Kind::Timeout | Kind::Malformed | Kind::TooLarge => (Billed::Maybe, false),
@@ -108,6 +111,7 @@ impl Failure {
     pub(super) fn of_reply(status: u16, retry_after: Option<Duration>, body: &[u8], key: Option<&Secret>) -> Self {
         let said = Complaint::read(body);
         let kind = match status {
+            400..500 if said.is_no_model(status) => Kind::NoModel,
             401 | 403 => Kind::Auth,
             402 | 429 => Kind::Quota { retry_after },
             500.. => Kind::Server,
@@ -128,13 +132,14 @@ impl Failure {
         let said = Complaint::of(error);
         let kind = match said.code.as_str() {
             "429" | "rate_limit_exceeded" | "insufficient_quota" => Kind::Quota { retry_after: None },
+            MODEL_NOT_FOUND => Kind::NoModel,
             _ => Kind::Server,
         };
         Self {
             status: Some(status),
             message: scrub(&said.message, key),
             billed: Billed::Maybe,
-            retryable: !said.is_out_of_money(),
+            retryable: !said.is_out_of_money() && kind != Kind::NoModel,
             ..Self::new(kind)
         }
     }
@@ -144,6 +149,7 @@ impl Failure {
             Kind::Auth => "the model's provider does not accept the key",
             Kind::Quota { .. } => "the model's provider accepts no more calls at present",
             Kind::Rejected => "the model's provider refused the call",
+            Kind::NoModel => "the model's provider does not have this model",
             Kind::Server => "the model's provider failed",
             Kind::Connect => "the model's provider cannot be reached",
             Kind::Timeout => "the model's provider did not answer in time",
@@ -176,6 +182,10 @@ impl From<Failure> for Error {
                 "whoever set the key of this provider sets the right one",
             ),
             Kind::Rejected => (Code::ProviderFailed, "the provider says why in the detail"),
+            Kind::NoModel => (
+                Code::ProviderFailed,
+                "ask for another model; the operator says in bulkhead.models what an alias stands for",
+            ),
             Kind::Quota { .. } => (Code::ProviderFailed, "try again later"),
             Kind::Server | Kind::Connect | Kind::Malformed | Kind::Cut | Kind::TooLarge => {
                 (Code::ProviderFailed, "try again; if it lasts, ask the operator")
@@ -195,6 +205,7 @@ impl From<Failure> for Error {
         Error::new(code, failure.sentence())
             .with_detail(detail.to_string())
             .with_hint(hint)
+            .with_source(failure)
     }
 }
 
@@ -221,6 +232,9 @@ fn wait(attempt: u8, failure: &Failure, remaining: Duration, jitter: u16) -> Opt
     };
     (wait < remaining).then_some(wait)
 }
+
+/// OpenAI's code for a name that is no model, or no longer one.
+const MODEL_NOT_FOUND: &str = "model_not_found";
 
 /// What a provider's error says.
 #[derive(Default)]
@@ -265,6 +279,13 @@ impl Complaint {
         }
     }
 
+    /// Whether the model is what is not there. A path that is not there gives a 404 as well, which says nothing
+    /// about the model.
+    fn is_no_model(&self, status: u16) -> bool {
+        let named = self.message.to_ascii_lowercase().contains("model");
+        self.code == MODEL_NOT_FOUND || (matches!(status, 404 | 410) && named)
+    }
+
     fn is_out_of_money(&self) -> bool {
         [&self.code, &self.kind]
             .into_iter()
@@ -306,6 +327,33 @@ mod tests {
             );
             assert_eq!(failure.status, Some(status));
         }
+        for (status, body) in [
+            (
+                404,
+                r#"{"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}"#,
+            ),
+            (
+                404,
+                r#"{"error": {"message": "model \"x\" not found, try pulling it first", "code": null}}"#,
+            ),
+            (
+                404,
+                r#"{"object": "error", "message": "The model `x` does not exist.", "code": 404}"#,
+            ),
+            (410, "this model is gone"),
+            (400, r#"{"error": {"message": "no", "code": "model_not_found"}}"#),
+        ] {
+            let failure = of(status, body);
+            assert_eq!(
+                (failure.kind, failure.billed),
+                (Kind::NoModel, Billed::Nothing),
+                "{body}"
+            );
+            assert!(!failure.retryable);
+        }
+        assert_eq!(of(404, "404 page not found").kind, Kind::Rejected);
+        assert_eq!(of(400, "the model said no").kind, Kind::Rejected);
+        assert_eq!(of(500, r#"{"error": {"code": "model_not_found"}}"#).kind, Kind::Server);
         let spent = r#"{"error": {"message": "pay", "code": "insufficient_quota"}}"#;
         assert!(!of(429, spent).retryable);
         assert!(!of(429, r#"{"error": {"type": "insufficient_quota"}}"#).retryable);
@@ -322,6 +370,8 @@ mod tests {
         }
         let inside = |error: Value| Failure::of_error_object(200, &error, None);
         assert_eq!(inside(json!({"message": "m", "code": 503})).kind, Kind::Server);
+        assert_eq!(inside(json!({"code": "model_not_found"})).kind, Kind::NoModel);
+        assert!(!inside(json!({"code": "model_not_found"})).retryable);
         assert_eq!(inside(json!({"code": 429})).kind, Kind::Quota { retry_after: None });
         assert!(!inside(json!({"code": "insufficient_quota"})).retryable);
     }

@@ -210,6 +210,17 @@ impl Account {
         }
     }
 
+    /// Lets a commit write an alert that is no budget's, and tell it once it is durable.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn raise(&self, alert: Alert, batch: &mut Batch) -> Result<()> {
+        alert.put_event(batch)?;
+        let alerts = self.alerts.clone();
+        batch.on_durable(move || drop(alerts.send(alert)));
+        Ok(())
+    }
+
     /// Alerts from now on, each once it is durable.
     pub fn subscribe(&self) -> broadcast::Receiver<Alert> {
         self.alerts.subscribe()

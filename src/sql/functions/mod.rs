@@ -6,6 +6,7 @@
 mod ai;
 mod answers;
 mod conversations;
+mod fine_tuning;
 mod operator;
 mod owner;
 pub(super) mod scalar;
@@ -147,7 +148,11 @@ const fn t(scalar: Scalar) -> PgType {
 
 /// Every function there is.
 pub(super) fn all() -> impl Iterator<Item = &'static Function> {
-    FUNCTIONS.iter().chain(owner::FUNCTIONS).chain(operator::FUNCTIONS)
+    FUNCTIONS
+        .iter()
+        .chain(fine_tuning::FUNCTIONS)
+        .chain(owner::FUNCTIONS)
+        .chain(operator::FUNCTIONS)
 }
 
 /// What is asked of a model.
@@ -353,7 +358,12 @@ const FUNCTIONS: &[Function] = &[
 ];
 
 /// Tenants' functions that commit by themselves, and thus stand in no transaction block.
-pub(super) const ALONE: &[&str] = &["bulkhead.set_provider_key", "bulkhead.set_budget"];
+pub(super) const ALONE: &[&str] = &[
+    "bulkhead.set_provider_key",
+    "bulkhead.set_budget",
+    "ai.fine_tune",
+    "ai.register_model",
+];
 
 /// The function of a name, as far as it exists on this session's plane.
 pub(super) fn find(world: &World, name: &str) -> Option<&'static Function> {

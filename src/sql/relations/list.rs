@@ -1,6 +1,6 @@
 //! Relations of the gateway, and those of the operator's plane.
 
-use super::{Relation, RelationPlane, accounts, ledger, operator, providers};
+use super::{Relation, RelationPlane, accounts, fine_tunes, ledger, operator, providers};
 use crate::{
     sql::functions::{ACCOUNTANTS, READERS},
     tenant::Role,
@@ -8,6 +8,17 @@ use crate::{
 
 /// What a tenant sees of models, money and limits.
 pub(super) const GATEWAY: &[Relation] = &[
+    Relation {
+        schema: "ai",
+        name: "fine_tunes",
+        plane: RelationPlane::Tenant(READERS),
+        columns: fine_tunes::COLUMNS,
+        read: fine_tunes::read,
+        write: None,
+        key: None,
+        vector: None,
+        comment: "Models that were or are being trained for this tenant; begun by ai.fine_tune.",
+    },
     Relation {
         schema: "bulkhead",
         name: "models",

@@ -15,6 +15,7 @@ use crate::{
     ledger::{
         model::{BUILTIN, BUILTIN_EXTRACTIVE, BUILTIN_HASH, DEFAULT_EMBEDDING, Kind, Model},
         money::{Day, Nano},
+        own_model::OwnModel,
         plan::TenantPlan,
         price::Price,
         provider::ProviderRow,
@@ -169,9 +170,13 @@ pub(super) fn read_models(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Res
     Ok(())
 }
 
+/// The operator's models, then the tenant's own.
 pub(super) fn read_own_models(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Result<()> {
     let world = world.tenant()?;
-    for model in world.engine.models.get(&world.tenant)?.iter() {
+    let models = world.engine.models.get(&world.tenant)?;
+    let own = OwnModel::all(&world.tenant)?;
+    let own = own.iter().filter_map(|own| Some(own.on(models.get(&own.base)?)));
+    for model in models.iter().cloned().chain(own) {
         let more = out.push(|column| match column {
             0 => Cell::Text(&model.name),
             1 => Cell::Text(model.kind.as_str()),

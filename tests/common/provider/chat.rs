@@ -6,7 +6,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::server::{Open, Script, Shared, Step, body, done, fault, number};
+use super::server::{Open, Script, Shared, Step, body, done, error, fault, number};
 use super::words;
 
 /// One call.
@@ -36,6 +36,10 @@ impl Chat {
 
     pub async fn answer(self, open: Open) -> Response {
         let nth = self.shared.nth_call(&self.model, &self.asked);
+        if self.shared.is_gone(&self.model) {
+            let text = format!("The model `{}` does not exist", self.model);
+            return done(open, error(404, &text, "model_not_found"));
+        }
         let open = match fault(&self.model, &self.key, nth, open).await {
             Ok(response) => return response,
             Err(open) => open,

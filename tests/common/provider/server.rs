@@ -40,6 +40,8 @@ struct Seen {
     met: u64,
     files: usize,
     jobs: Vec<Job>,
+    /// Whether the models of all jobs are gone.
+    retired: bool,
 }
 
 struct Job {
@@ -61,6 +63,11 @@ impl Shared {
             *calls += 1;
             *calls - 1
         })
+    }
+
+    /// Whether this is the model of a job, and gone.
+    pub fn is_gone(&self, model: &str) -> bool {
+        model.starts_with("ft:") && self.with(|seen| seen.retired)
     }
 
     fn count(&self, name: &'static str, by: i64) {
@@ -191,6 +198,10 @@ async fn answer(
             let counts = names.map(|name| (name.to_owned(), json!(seen.counters.get(name).unwrap_or(&0))));
             Some(Value::Object(counts.into_iter().collect()))
         }
+        ("POST", "/retire") => {
+            seen.retired = true;
+            Some(Value::Null)
+        }
         ("POST", "/forget") => {
             seen.log.clear();
             Some(Value::Null)
@@ -225,6 +236,13 @@ async fn answer(
     match (method.as_str(), parts.as_slice()) {
         ("POST", ["v1", "chat", "completions"]) => Chat::new(&shared, sent, key).answer(open).await,
         ("POST", ["v1", "embeddings"]) => embeddings(&shared, sent, &key, open).await,
+        ("POST", ["hook", how @ ..]) => {
+            let nth = shared.nth_call("hook", &sent.to_string());
+            match fault(how.first().unwrap_or(&""), &key, nth, open).await {
+                Ok(response) => response,
+                Err(open) => done(open, axum::Json(json!({"ok": true})).into_response()),
+            }
+        }
         (_, ["v1", "files" | "fine_tuning", ..]) => done(open, fine_tuning(&shared, &method, &parts[1..], &sent)),
         _ => done(open, error(404, "no such path", "not_found")),
     }
@@ -239,7 +257,7 @@ fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).expect("a status")
 }
 
-fn error(code: u16, message: &str, word: &str) -> Response {
+pub fn error(code: u16, message: &str, word: &str) -> Response {
     let body = json!({"error": {"message": message, "type": word, "param": null, "code": word}});
     (status(code), axum::Json(body)).into_response()
 }
