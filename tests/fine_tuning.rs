@@ -34,6 +34,7 @@ async fn served(provider: &Provider, tenants: &[&str]) -> Server {
         ("tunable", "tune-2"),
         ("failing", "tune-fail-2"),
         ("slow", "tune-4"),
+        ("stalling", "tune-stall"),
     ] {
         run(
             &operator,
@@ -271,7 +272,7 @@ async fn a_trained_model_answers_until_it_is_gone() {
         "SELECT model, prompt_tokens, cost_usd, status, estimated FROM bulkhead.usage WHERE operation = 'fine_tune'",
     )
     .await;
-    assert_eq!(line, [["tune-2", "0", "0.000000000", "ok", "t"]]);
+    assert_eq!(line, [["tune-2", "0", "0", "ok", "t"]]);
     let alerts = rows(&owner, "SELECT kind, data->>'model' FROM bulkhead.alerts").await;
     assert_eq!(alerts, [["fine_tune_succeeded", &*alias]]);
 
@@ -309,7 +310,7 @@ async fn a_trained_model_answers_until_it_is_gone() {
     assert_eq!(called(&owner).await, [&*trained, &trained]);
     // It has no price of its own: its base's stands in.
     let priced = "SELECT DISTINCT price_id, cost_usd > 0 FROM bulkhead.usage WHERE operation = 'complete'";
-    assert_eq!(rows(&owner, priced).await, [["up/tune-2/2020-01-01", "t"]]);
+    assert_eq!(rows(&owner, priced).await, [["up/tune-2@2020-01-01", "t"]]);
     // Another tenant has no such model.
     let neighbour = server.connect("umbra", "owner").await;
     let asked = format!("SELECT ai.complete('x', model => '{alias}')");
@@ -339,7 +340,7 @@ async fn a_trained_model_answers_until_it_is_gone() {
     assert_eq!(provider.log_of(&trained).len(), 1, "it is asked for once");
     assert_eq!(value(&owner, "SELECT status FROM ai.fine_tunes").await, "retired");
     let failed = "SELECT model, cost_usd FROM bulkhead.usage WHERE status = 'error'";
-    assert_eq!(rows(&owner, failed).await, [[&*trained, "0.000000000"]]);
+    assert_eq!(rows(&owner, failed).await, [[&*trained, "0"]]);
     let alerts = "SELECT kind FROM bulkhead.alerts ORDER BY at";
     assert_eq!(rows(&owner, alerts).await, [["fine_tune_succeeded"], ["model_retired"]]);
 }
@@ -375,6 +376,50 @@ async fn a_failed_job_changes_nothing_and_a_restart_ends_none() {
     server.assert_alive();
 }
 
+/// A server that stops before the provider has confirmed a job has begun none: it says so, charges nothing, and takes
+/// its examples back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_was_never_confirmed_has_failed() {
+    let provider = Provider::start();
+    let mut server = served(&provider, &[TENANT]).await;
+    let owner = server.connect(TENANT, "owner").await;
+    ten_turns(&owner).await;
+    let begin = async { owner.simple_query("SELECT ai.fine_tune('stalling')").await.map(drop) };
+    let asked = async {
+        until("the job is asked for", async || {
+            !sent(&provider, "POST", "/v1/fine_tuning/jobs").is_empty()
+        })
+        .await;
+        server.again();
+    };
+    let (begun, ()) = tokio::join!(begin, asked);
+    assert!(begun.is_err(), "the connection broke");
+    let owner = server.connect(TENANT, "owner").await;
+    let id = value(&owner, "SELECT id FROM ai.fine_tunes").await;
+    until_status(&owner, &id, "failed").await;
+    let why = value(&owner, "SELECT error FROM ai.fine_tunes").await;
+    assert_eq!(why, "the server stopped before the provider had confirmed the job");
+    until("the file is deleted", async || {
+        !sent(&provider, "DELETE", "/v1/files/file-1").is_empty()
+    })
+    .await;
+    assert_eq!(
+        rows(&owner, "SELECT kind FROM bulkhead.alerts").await,
+        [["fine_tune_failed"]]
+    );
+    assert_eq!(
+        rows(&owner, "SELECT * FROM bulkhead.budgets WHERE reserved_usd > 0")
+            .await
+            .len(),
+        0
+    );
+    let line = "SELECT status, cost_usd FROM bulkhead.usage WHERE operation = 'fine_tune'";
+    until("its line is written", async || {
+        rows(&owner, line).await == [["orphaned", "0"]]
+    })
+    .await;
+}
+
 /// What cannot begin says why, on the ledger too, and leaves nothing under way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_begin_says_why() {
@@ -399,7 +444,7 @@ async fn what_cannot_begin_says_why() {
         "SELECT status, cost_usd FROM bulkhead.usage WHERE operation = 'fine_tune'",
     )
     .await;
-    assert_eq!(line, [["error", "0.000000000"]]);
+    assert_eq!(line, [["error", "0"]]);
     // A budget that is used up refuses it, like any call.
     run(&operator, &format!("SELECT bulkhead.set_budget('{TENANT}', 'day', 0)")).await;
     assert_eq!(fails(&owner, "SELECT ai.fine_tune('tunable')").await, "53400");

@@ -34,7 +34,7 @@
 //! | `embed-<d>-<how>` | `shuffled` order, one `missing`, one `double` index, one of another `dimension`, one `null` number, or one of the faults above |
 //!
 //! Fine-tuning: `POST /v1/files`, `DELETE /v1/files/{id}`, `POST /v1/fine_tuning/jobs`, `GET` and `POST .../cancel` of a
-//! job. A job on `tune-<n>` succeeds at its `n`-th poll, one on `tune-fail-<n>` fails then; its model `ft:<model>:<suffix>:<n>`
+//! job. A job on `tune-<n>` succeeds at its `n`-th poll, one on `tune-fail-<n>` fails then, `tune-stall` never answers; its model `ft:<model>:<suffix>:<n>`
 //! is an `echo` until `POST /retire`, and then a 404. `POST /hook` is a webhook that takes everything, `/hook/<fault>` one
 //! with a fault of the above. For tests: `GET /log`, `GET /counters`, `POST /forget`.
 

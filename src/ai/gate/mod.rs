@@ -463,3 +463,15 @@ impl Drop for SetAside<'_> {
         self.caller.purse.spent(self.worst, self.cost);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_family_of_a_fine_tuned_model_is_in_its_name() {
+        assert_eq!(fine_tuned_family("ft:gpt-4o-mini:org:x:1"), Some("ft:gpt-4o-mini"));
+        assert_eq!(fine_tuned_family("ft:gpt-4o-mini"), None);
+        assert_eq!(fine_tuned_family("gpt-4o-mini:x"), None);
+    }
+}

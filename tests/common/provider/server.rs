@@ -243,6 +243,7 @@ async fn answer(
                 Err(open) => done(open, axum::Json(json!({"ok": true})).into_response()),
             }
         }
+        ("POST", ["v1", "fine_tuning", "jobs"]) if sent["model"] == "tune-stall" => std::future::pending().await,
         (_, ["v1", "files" | "fine_tuning", ..]) => done(open, fine_tuning(&shared, &method, &parts[1..], &sent)),
         _ => done(open, error(404, "no such path", "not_found")),
     }
