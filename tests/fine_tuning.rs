@@ -501,8 +501,15 @@ async fn a_registered_model_is_one_of_the_tenants_own_account() {
     )
     .await;
     assert_eq!(complete(&mut raw, "").await.0, "w0 w1 ");
-    value(&owner, "SELECT ai.register_model('newer', 'words-2')").await;
+    value(&owner, "SELECT ai.register_model('newer', 'words-2', base => 'slow')").await;
     assert_eq!(complete(&mut raw, "").await.0, "say this");
+    // It outlives the alias that it was made from, and is charged like the default then.
+    run(
+        &server.operator().await,
+        "DELETE FROM bulkhead.models WHERE name = 'slow'",
+    )
+    .await;
+    assert_eq!(complete(&mut raw, ", model => 'newer'").await.0, "w0 w1 ");
 }
 
 /// Each threshold of a budget is posted once, signed, tried again when it has to be, and only to whom it belongs.

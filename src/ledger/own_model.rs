@@ -77,11 +77,11 @@ impl OwnModel {
         Ok(())
     }
 
-    /// What to tell who asked for it while it is retired.
-    pub fn fallback(&self) -> String {
+    /// What to tell who asked for it while it is retired, and `instead` answers.
+    pub fn fallback(&self, instead: &str) -> String {
         format!(
-            "model \"{}\" is no longer served; \"{}\" answers instead",
-            self.alias, self.base
+            "model \"{}\" is no longer served; \"{instead}\" answers instead",
+            self.alias
         )
     }
 
@@ -129,7 +129,7 @@ mod tests {
         };
         put(&own).await;
         assert_eq!(OwnModel::find(&acme, "support").unwrap(), Some(own.clone()));
-        assert_eq!(OwnModel::all(&acme).unwrap(), [own.clone()]);
+        assert_eq!(OwnModel::all(&acme).unwrap(), std::slice::from_ref(&own));
         assert_eq!(OwnModel::find(&globex, "support").unwrap(), None);
         assert!(OwnModel::all(&globex).unwrap().is_empty());
         let [_, large, _] = model::defaults();

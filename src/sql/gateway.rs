@@ -222,7 +222,7 @@ impl Gateway {
         if !is_gone(error) {
             return outcome;
         }
-        world.retire(&self.caller, &call.target.model).await?;
+        world.retire(&self.caller, &call.target.model, &base.name).await?;
         let call = Call {
             target: self.choice().base(Some(&base.name))?,
             ..call.clone()

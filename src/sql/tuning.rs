@@ -172,7 +172,13 @@ impl TenantState {
 
     async fn follow_all(&self, engine: &Engine, waits: &mut HashMap<Uuid, Wait>) -> Result<Option<Instant>> {
         let tenant = self.meter.tenant();
-        tenant.check_open()?;
+        match tenant.check_open() {
+            // Suspended: whoever lifts that does not tell us.
+            Err(error) if error.code() == Code::NotReady => {
+                return Ok(Some(Instant::now() + limits::FINE_TUNE_POLL_MAX));
+            }
+            open => open?,
+        }
         // Both before and after the rows are read: a statement may start one, or be done with one, meanwhile.
         let starting = self.tuning.starting.lock().clone();
         let rows = FineTune::all(tenant)?.into_iter();
@@ -419,8 +425,8 @@ impl TenantWorld {
         self.tenant.commit(batch).await
     }
 
-    /// Notes that the provider no longer has this model of the tenant's own, and tells the client.
-    pub(super) async fn retire(&self, caller: &Caller, model: &Model) -> Result<()> {
+    /// Notes that the provider no longer has this model of the tenant's own, and tells the client that `base` answers.
+    pub(super) async fn retire(&self, caller: &Caller, model: &Model, base: &str) -> Result<()> {
         let _turn = self.state.tuning.models().await;
         let Some(mut own) = OwnModel::find(&self.tenant, &model.name)? else {
             return Ok(());
@@ -429,13 +435,12 @@ impl TenantWorld {
             own.retired_at_micros = Some(now_micros());
             let mut batch = self.tenant.batch();
             batch.put(Table::OwnModels, &own.key(), own.encode()?);
-            let data = serde_json::json!({"model": own.alias, "base_model": own.base});
-            caller
-                .account
-                .raise(Alert::now("model_retired", own.fallback(), &data), &mut batch)?;
+            let data = serde_json::json!({"model": own.alias, "base_model": base});
+            let alert = Alert::now("model_retired", own.fallback(base), &data);
+            caller.account.raise(alert, &mut batch)?;
             self.tenant.commit(batch).await?;
         }
-        (caller.notice)(own.fallback());
+        (caller.notice)(own.fallback(base));
         Ok(())
     }
 }

@@ -204,7 +204,7 @@ mod tests {
         batch.put(Table::FineTunes, row.key(), row.encode().unwrap());
         acme.commit(batch).await.unwrap();
         let kept: Vec<_> = FineTune::all(&acme).unwrap().into_iter().map(|(row, _)| row).collect();
-        assert_eq!(kept, [row.clone()]);
+        assert_eq!(kept, std::slice::from_ref(&row));
         assert!(FineTune::all(&globex).unwrap().is_empty());
         let suffix = row.suffix(&acme);
         assert!(suffix.len() == 12 && suffix.bytes().all(|b| b.is_ascii_hexdigit()));

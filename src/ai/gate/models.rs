@@ -112,14 +112,17 @@ impl Choice<'_> {
         if kind == Kind::Chat
             && let Some(own) = OwnModel::find(self.tenant, name)?
         {
-            let base = self.models.get(&own.base).ok_or_else(|| unknown(&own.base))?;
+            // The operator may have taken the base away: then it is the default that it stands on.
+            let base = self.models.get(&own.base);
+            let base = base.or_else(|| self.models.get(self.default_chat()));
+            let base = base.ok_or_else(|| unknown(&own.base))?;
             if own.retired_at_micros.is_some_and(|at| at <= now_micros()) {
-                return Ok((self.target(base.clone(), None)?, Some(own.fallback())));
+                return Ok((self.target(base.clone(), None)?, Some(own.fallback(&base.name))));
             }
             if !self.tier.fine_tuning {
                 let told = format!(
                     "the tenant's tier has no models of its own; \"{}\" answers instead of \"{name}\"",
-                    own.base
+                    base.name
                 );
                 return Ok((self.target(base.clone(), None)?, Some(told)));
             }

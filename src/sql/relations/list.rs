@@ -61,7 +61,7 @@ pub(super) const GATEWAY: &[Relation] = &[
         write: None,
         key: None,
         vector: None,
-        comment: "Thresholds of budgets that were passed; also LISTEN bulkhead_alerts.",
+        comment: "Thresholds of budgets that were passed, models that were trained or are gone; also LISTEN bulkhead_alerts.",
     },
     Relation {
         schema: "bulkhead",
