@@ -255,7 +255,7 @@ pub const FINE_TUNE_EXAMPLES: usize = 10;
 /// Examples of one fine-tuning, and their bytes.
 pub const FINE_TUNE_LINES: usize = 50_000;
 /// See [`FINE_TUNE_LINES`].
-pub const FINE_TUNE_BYTES: usize = 64 << 20;
+pub const FINE_TUNE_BYTES: usize = 16 << 20;
 const _: () = assert!(MESSAGE_BYTES < FINE_TUNE_BYTES && FINE_TUNE_EXAMPLES < FINE_TUNE_LINES);
 /// Tokens of one example; a longer run of turns becomes several.
 pub const FINE_TUNE_EXAMPLE_TOKENS: usize = 16_000;
