@@ -185,22 +185,6 @@ pub const STATEMENT_NOTICES: usize = 100;
 pub const EMBED_TEXTS: usize = 64;
 pub const EMBED_TOKENS: usize = 32_768;
 pub const EMBED_CALLS: usize = 4;
-/// Longest key of a provider, in bytes.
-pub const PROVIDER_KEY_BYTES: usize = 512;
-/// Longest URL of a provider or a webhook, in bytes.
-pub const URL_BYTES: usize = 2 << 10;
-/// Longest time for which an answer may be given again.
-pub const CACHE_TTL_SECONDS: u64 = 30 * 24 * 60 * 60;
-/// Longest key that makes calls idempotent, in bytes.
-pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
-/// Messages of a conversation that a model may be told of.
-pub const MEMORY_MESSAGES: i64 = 1_000;
-/// Tokens of a conversation that a model may be told.
-pub const MEMORY_TOKENS: i64 = 1_000_000;
-/// Bytes of a system prompt that the operator sets for a tenant.
-pub const SYSTEM_PROMPT_BYTES: usize = 32 << 10;
-/// Alerts that wait for a session that listens; a slower one misses the oldest.
-pub const ALERTS_AHEAD: usize = 256;
 /// Messages of one conversation.
 pub const CONVERSATION_MESSAGES: u32 = 10_000;
 /// One message in bytes.
@@ -212,6 +196,32 @@ pub const RETENTION_DAYS: u32 = 36_500;
 pub const SUMMARY_TOKENS: usize = 1_000;
 /// How often what has expired is looked for.
 pub const PURGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// Answers that one tenant's cache holds, and their bytes.
+pub const CACHE_ENTRIES: usize = 10_000;
+/// See [`CACHE_ENTRIES`].
+pub const CACHE_BYTES: usize = 64 << 20;
+/// An answer over this size is not kept.
+pub const CACHE_ANSWER_BYTES: usize = 1 << 20;
+const _: () = assert!(CACHE_ANSWER_BYTES * 2 <= CACHE_BYTES && CACHE_ANSWER_BYTES < VALUE_BYTES);
+/// How long an idempotency key stands for its call.
+pub const REPLAY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest idempotency key in bytes.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
+/// Longest key of a provider, in bytes.
+pub const PROVIDER_KEY_BYTES: usize = 512;
+/// Longest URL of a provider or a webhook, in bytes.
+pub const URL_BYTES: usize = 2 << 10;
+/// Longest time for which an answer may be given again.
+pub const CACHE_TTL_SECONDS: u64 = 30 * 24 * 60 * 60;
+/// Messages of a conversation that a model may be told of.
+pub const MEMORY_MESSAGES: i64 = 1_000;
+/// Tokens of a conversation that a model may be told.
+pub const MEMORY_TOKENS: i64 = 1_000_000;
+/// Bytes of a system prompt that the operator sets for a tenant.
+pub const SYSTEM_PROMPT_BYTES: usize = 32 << 10;
+/// Alerts that wait for a session that listens; a slower one misses the oldest.
+pub const ALERTS_AHEAD: usize = 256;
 /// Longest time of one request to a provider, where none is said.
 pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(60);
 const _: () = assert!(PROVIDER_TIMEOUT.as_secs() <= STATEMENT_TIMEOUT.as_secs());
@@ -239,12 +249,3 @@ pub const RAG_INSTRUCTION_TOKENS: i64 = 200;
 
 /// How long an answer is given again, unless a session asks for less or more.
 pub const CACHE_TTL: Duration = Duration::from_secs(3_600);
-/// Answers that one tenant's cache holds, and their bytes.
-pub const CACHE_ENTRIES: usize = 10_000;
-/// See [`CACHE_ENTRIES`].
-pub const CACHE_BYTES: usize = 64 << 20;
-/// An answer over this size is not kept.
-pub const CACHE_ANSWER_BYTES: usize = 1 << 20;
-const _: () = assert!(CACHE_ANSWER_BYTES * 2 <= CACHE_BYTES && CACHE_ANSWER_BYTES < VALUE_BYTES);
-/// How long an idempotency key stands for its call.
-pub const REPLAY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);

@@ -15,5 +15,7 @@ mod numbered_more;
 mod surfaces;
 #[path = "wall/sweep.rs"]
 mod sweep;
+#[path = "wall/users.rs"]
+mod users;
 #[path = "wall/worlds.rs"]
 mod worlds;

@@ -39,6 +39,7 @@ use crate::{
         provider::Providers,
         published::Cached,
         tier::Tiers,
+        usage::now_micros,
     },
     limits,
     tenant::{Directory, PerTenant, Tenant},
@@ -106,9 +107,25 @@ impl Engine {
         &self.directory
     }
 
-    /// Work that goes on beside the sessions, until `stop`: counts are written each second.
+    /// Work that goes on beside the sessions, until `stop`: counts are written each second, what has
+    /// expired is deleted each hour.
     pub async fn background(self: Arc<Self>, stop: CancellationToken) {
-        meter::flusher(self.meters.clone(), stop).await;
+        let purger = stop.run_until_cancelled(self.purger());
+        tokio::join!(meter::flusher(self.meters.clone(), stop.clone()), purger);
+    }
+
+    /// Deletes what has expired, of tenants that had a session since the start; of others nobody sees it.
+    async fn purger(&self) {
+        loop {
+            tokio::time::sleep(limits::PURGE_INTERVAL).await;
+            let mut all = Vec::new();
+            self.tenants.for_each(|state| all.push(Arc::clone(state)));
+            for state in all {
+                if let Err(error) = state.purge(now_micros()).await {
+                    tracing::warn!(%error, "what has expired could not be deleted; it is tried again");
+                }
+            }
+        }
     }
 
     pub(super) fn shared(&self) -> &Shared {

@@ -191,7 +191,8 @@ impl Gateway {
     }
 
     /// Makes a call, unless its answer is there: by the idempotency key of the session, or in the cache.
-    /// `found` are the parameters of what was searched, and the state of the documents before that.
+    /// `found` are the parameters of what was searched, and the state of the documents before that; none while
+    /// the transaction has changed them.
     ///
     /// # Errors
     /// Those of the gate; 22023 for an idempotency key that stands for another call.
@@ -199,12 +200,13 @@ impl Gateway {
         &self,
         world: &TenantWorld,
         call: &Call,
-        found: Option<(&Searched, Epoch)>,
+        found: Option<(&Searched, Option<Epoch>)>,
     ) -> Result<Given> {
         let size = world.engine.gate.size(&self.caller, call)?;
         let settings = world.call_settings();
         // What a conversation or a reader of pieces gets is made for it.
-        let alone = call.conversation_id.is_some() || call.pieces.is_some();
+        let own = matches!(found, Some((_, None)));
+        let alone = own || call.conversation_id.is_some() || call.pieces.is_some();
         if alone || (settings.idempotency_key.is_none() && !settings.cache) {
             return self.make(world, call, &size, Keep::Nothing).await;
         }
@@ -233,7 +235,7 @@ impl Gateway {
                 .as_ref()
                 .map_or(0, |prompt| prompt.version),
             messages: &[(Role::System, system), (Role::User, &call.question)],
-            corpus: found.map(|(_, epoch)| epoch),
+            corpus: found.and_then(|(_, epoch)| epoch),
         };
         if let Some(key) = &settings.idempotency_key {
             return match world.state.replays.ask(key, &request).await? {

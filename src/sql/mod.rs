@@ -6,6 +6,8 @@
 
 mod bounded;
 mod builtin;
+#[cfg(test)]
+mod cache_tests;
 mod calls;
 mod catalog;
 mod commands;

@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     ai::{
-        cache::{Cache, CorpusEpoch, Replays},
-        conversation::{Conversations, Turns},
+        cache::{Cache, CorpusEpoch, Epoch, Replays},
+        conversation::{Conversations, Turns, store::purge},
         corpus::{Corpus, Layers},
     },
     error::{Code, Error, Result},
@@ -195,6 +195,13 @@ impl TenantWorld {
         (stored, user)
     }
 
+    /// The state of the documents, for the key of an answer that is found in them; to be read before
+    /// they are searched. `None` while this transaction sees documents that others do not: its
+    /// answers are nobody else's, and nobody else's are its.
+    pub(super) fn corpus_epoch(&self) -> Option<Epoch> {
+        (!self.tx.lock().has_documents()).then(|| self.state.epoch.now())
+    }
+
     /// A document as this transaction sees it.
     pub(super) fn document(&self, id: Uuid) -> Result<Option<Document>> {
         if let Some(own) = self.tx.lock().document(id) {
@@ -283,7 +290,8 @@ impl TenantState {
             .await
     }
 
-    /// A callback for a batch: queues its changes for the index once they are on disk.
+    /// A callback for a batch: queues its changes for the index once they are on disk, and ends the
+    /// time of answers that were found before.
     pub(super) fn apply_when_durable(&self, changes: Vec<Change>) -> impl FnOnce() + Send + 'static {
         let (queue, epoch) = (self.changes.clone(), self.epoch.clone());
         move || {
@@ -295,6 +303,17 @@ impl TenantState {
             }
             epoch.advance();
         }
+    }
+
+    /// Deletes what has expired at `now` (microseconds since 1970, UTC): nobody sees it any more.
+    ///
+    /// # Errors
+    /// Those of reading and committing. What was deleted before stays so.
+    pub(super) async fn purge(&self, now: i64) -> Result<()> {
+        purge(self.meter.tenant(), now).await?;
+        self.cache.purge().await?;
+        self.replays.purge().await?;
+        Ok(())
     }
 
     /// Counts a connection in, or refuses it at the cap.

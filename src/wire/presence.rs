@@ -19,6 +19,12 @@ impl Presence {
         Self(socket.as_fd().try_clone_to_owned().ok().map(TcpStream::from))
     }
 
+    /// Of a client that has no socket.
+    #[cfg(test)]
+    pub(super) fn nobody() -> Self {
+        Self(None)
+    }
+
     /// Waits until the client has closed its side. Costs nothing within the first
     /// [`limits::PRESENCE_INTERVAL`], which most statements never reach.
     pub(super) async fn ended(&self) {

@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use bulkhead::ai::provider::{Billed, Event, Failure, Kind, ProviderRow, Upstreams, backoff};
+use bulkhead::ai::provider::{Billed, Event, Failure, Kind, Upstreams, backoff};
 use bulkhead::error::{Code, Error};
+use bulkhead::ledger::provider::ProviderRow;
 use bulkhead::limits;
 use futures::StreamExt;
 

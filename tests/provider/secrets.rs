@@ -4,8 +4,9 @@ use std::io::Write;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use bulkhead::ai::provider::{Secret, Upstreams};
+use bulkhead::ai::provider::Upstreams;
 use bulkhead::error::Error;
+use bulkhead::ledger::provider::{ProviderRow, Secret};
 
 use super::{KEY, answer, canary, patience, prompt, row, row_at, scripted};
 
@@ -99,9 +100,9 @@ async fn the_log_holds_neither_keys_nor_texts() {
 #[tokio::test]
 async fn keys_do_not_share_connections() {
     let upstreams = Upstreams::new();
-    let own = Secret::parse("own-key-of-a-tenant").unwrap();
+    let own = Secret::new("own-key-of-a-tenant").unwrap();
     let mut connections: [Vec<u64>; 3] = Default::default();
-    let keyless = bulkhead::ai::provider::ProviderRow { api_key: None, ..row() };
+    let keyless = ProviderRow { api_key: None, ..row() };
     for _ in 0..3 {
         for (who, (row, key)) in [(row(), None), (row(), Some(&own)), (keyless.clone(), None)]
             .iter()
@@ -134,7 +135,7 @@ const CALLER: &str = "BULKHEAD_TEST_UPSTREAM";
 #[tokio::test]
 async fn nothing_comes_from_the_environment() {
     if let Ok(url) = std::env::var(CALLER) {
-        let row = bulkhead::ai::provider::ProviderRow {
+        let row = ProviderRow {
             api_key: None,
             ..row_at(&url)
         };

@@ -3,7 +3,8 @@
 //!
 //! In the attacks: `{token}` is a word in B's documents, `{b}` B's name, `{b_user}` a user of B, `{b_document}` and
 //! `{b_chunk}` ids of B's, `{b_usage}` the id of a usage line of B's, `{b_vector}` an embedding of B's, `{b_title}` a
-//! title, `{b_question}` a question that B's documents answer, `{b_provider}` a provider that B has a key of its own for.
+//! title, `{b_question}` a question that B's documents answer, `{b_provider}` a provider that B has a key of its own for,
+//! `{b_conversation}` and `{b_message}` ids of B's.
 
 /// How a surface is found again on the running server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +92,32 @@ pub const SURFACES: &[Surface] = &[
         "SELECT DISTINCT embedding_model FROM chunks",
         "UPDATE chunks SET content = 'x' WHERE id = '{b_chunk}'",
         "DELETE FROM chunks",
+    ]),
+    surface(Relation, "ai.conversations", &[
+        "SELECT * FROM ai.conversations",
+        "SELECT count(*), min(title), max(title) FROM conversations",
+        "SELECT * FROM conversations WHERE id = '{b_conversation}'",
+        "SELECT * FROM conversations WHERE id IN ('{b_conversation}')",
+        "SELECT * FROM conversations WHERE user_id = '{b_user}'",
+        "SELECT * FROM conversations WHERE 1/(CASE WHEN title LIKE '%{token}%' THEN 0 ELSE 1 END) = 1",
+        "UPDATE conversations SET title = 'x' WHERE id = '{b_conversation}'",
+        "DELETE FROM conversations WHERE id = '{b_conversation}'",
+        "INSERT INTO conversations (id, title) VALUES ('{b_conversation}', 'x')",
+        "SELECT * FROM {b}.ai.conversations",
+    ]),
+    surface(Relation, "ai.messages", &[
+        "SELECT * FROM ai.messages",
+        "SELECT count(*), max(content), sum(tokens) FROM messages",
+        "SELECT * FROM messages WHERE id = '{b_message}'",
+        "SELECT * FROM messages WHERE conversation_id = '{b_conversation}'",
+        "SELECT * FROM messages m JOIN conversations c ON c.id = m.conversation_id WHERE c.title LIKE '%{token}%'",
+        "DELETE FROM messages WHERE id = '{b_message}'",
+        "INSERT INTO messages (conversation_id, content) VALUES ('{b_conversation}', 'x')",
+    ]),
+    surface(Relation, "bulkhead.cache_stats", &[
+        "SELECT * FROM bulkhead.cache_stats",
+        "SELECT * FROM cache_stats WHERE tenant = '{b}'",
+        "DELETE FROM bulkhead.cache_stats",
     ]),
     surface(Relation, "bulkhead.usage", &[
         "SELECT user_id, operation, model, prompt_tokens, completion_tokens, cost_usd, status FROM bulkhead.usage WHERE operation NOT IN ('statement', 'vector_search') ORDER BY at, id",
@@ -191,6 +218,39 @@ pub const SURFACES: &[Surface] = &[
         "SELECT ai.rag('{b_question}', filter => '{\"tenant\": \"{b}\"}')",
         "SELECT ai.rag('{b}', '{b_question}')",
     ]),
+    surface(Function, "ai.create_conversation", &[
+        "SELECT ai.create_conversation('{token}') IS NOT NULL",
+        "SELECT title, message_count FROM conversations WHERE title = '{token}' ORDER BY id",
+        "SELECT ai.create_conversation('{b}', 1, '{\"tenant\": \"{b}\", \"user\": \"{b_user}\"}') IS NOT NULL",
+        "SELECT ai.create_conversation(user_id => '{b_user}')",
+        "SELECT ai.create_conversation(tenant => '{b}')",
+    ]),
+    surface(Function, "ai.add_message", &[
+        "SELECT ai.add_message('{b_conversation}', 'user', 'let me in')",
+        "SELECT ai.add_message('{b_message}', 'user', 'let me in')",
+        "SELECT ai.add_message('{b}', 'user', 'let me in')",
+        "SELECT ai.add_message('{b_conversation}', '{b}', 'let me in')",
+        "SELECT ai.add_message('{b}', '{b_conversation}', 'user', 'let me in')",
+        "SELECT * FROM messages WHERE content = 'let me in'",
+    ]),
+    surface(Function, "ai.rate_message", &[
+        "SELECT ai.rate_message('{b_message}', 1)",
+        "SELECT ai.rate_message('{b_message}', 9)",
+        "SELECT ai.rate_message('{b_conversation}', 1)",
+        "SELECT ai.rate_message('{b}', 1)",
+    ]),
+    surface(Function, "ai.delete_conversation", &[
+        "SELECT ai.delete_conversation('{b_conversation}')",
+        "SELECT ai.delete_conversation('{b_message}')",
+        "BEGIN", "SELECT ai.delete_conversation('{b_conversation}')", "ROLLBACK",
+        "SELECT ai.delete_conversation(id => '{b_conversation}', user_id => '{b_user}')",
+    ]),
+    surface(Function, "ai.set_training_consent", &[
+        "SELECT ai.set_training_consent(true)",
+        "SELECT ai.set_training_consent('{b_user}', true)",
+        "SELECT ai.set_training_consent(false)",
+    ]),
+    surface(Function, "ai.clear_cache", &["SELECT ai.clear_cache()", "SELECT ai.clear_cache('{b}')", "SELECT ai.clear_cache(tenant => '{b}')"]),
     surface(Function, "bulkhead.tenant_costs", &[
         "SELECT llm FROM bulkhead.tenant_costs(current_date - 30, current_date)",
         "SELECT * FROM bulkhead.tenant_costs('{b}', current_date, current_date)",

@@ -56,6 +56,8 @@ async fn holdings(server: &Server) -> Vec<Vec<Vec<String>>> {
         "SELECT id, title, content, metadata, user_id, created_at, updated_at FROM ai.documents ORDER BY id",
         "SELECT id, document_id, chunk_no, content, embedding FROM ai.chunks ORDER BY id",
         "SELECT name, role FROM bulkhead.users ORDER BY name",
+        "SELECT * FROM ai.conversations",
+        "SELECT * FROM ai.messages",
         "SELECT rank, title, chunk_no, score FROM ai.search('lamp', k => 10)",
     ] {
         all.push(rows(&b, sql).await);
@@ -119,7 +121,14 @@ async fn a_foreign_thing_is_a_thing_that_never_was() {
     let facts = world.facts.clone().expect("a full world has facts");
     let nobody = facts.of_nobody();
     for surface in all() {
-        let about_ids = |t: &&&str| t.contains("{b_document}") || t.contains("{b_chunk}") || t.contains("{b_usage}");
+        let ids = [
+            "{b_document}",
+            "{b_chunk}",
+            "{b_usage}",
+            "{b_conversation}",
+            "{b_message}",
+        ];
+        let about_ids = |t: &&&str| ids.iter().any(|id| t.contains(id));
         // An INSERT of an id succeeds once; its parity is in the two worlds.
         for template in surface
             .attacks

@@ -30,6 +30,8 @@ pub struct Facts {
     pub chunk: String,
     pub usage: String,
     pub vector: String,
+    pub conversation: String,
+    pub message: String,
 }
 
 impl Facts {
@@ -43,6 +45,8 @@ impl Facts {
             ("{b_chunk}", &self.chunk),
             ("{b_usage}", &self.usage),
             ("{b_vector}", &self.vector),
+            ("{b_conversation}", &self.conversation),
+            ("{b_message}", &self.message),
             ("{b_title}", &self.title),
             ("{b_question}", &self.question),
             ("{b_provider}", PROVIDER),
@@ -62,6 +66,8 @@ impl Facts {
             document: other(&self.document),
             chunk: other(&self.chunk),
             usage: other(&self.usage),
+            conversation: other(&self.conversation),
+            message: other(&self.message),
             ..self.clone()
         }
     }
@@ -149,6 +155,12 @@ impl World {
             ));
         }
         statements.push(format!("SELECT bulkhead.set_budget('month', {AMOUNT}, hard => false)"));
+        statements.push(format!("SELECT ai.create_conversation('About {token} {UNSAID}')"));
+        for role in ["user", "assistant"] {
+            statements.push(format!(
+                "SELECT ai.add_message(id, '{role}', '{token} {UNSAID}') FROM ai.conversations"
+            ));
+        }
         statements.push(format!("SELECT bulkhead.set_provider_key('{PROVIDER}', 'sk-{UNSAID}')"));
         statements.push(format!("SELECT ai.rag('{question} {UNSAID}')"));
         statements.push(format!("SELECT * FROM ai.search('{token} {UNSAID}')"));
@@ -161,6 +173,7 @@ impl World {
         let document = found[0][0].clone();
         let sql = format!("SELECT id, embedding FROM ai.chunks WHERE document_id = '{document}' ORDER BY chunk_no");
         let chunk = rows(&b, &sql).await[0].clone();
+        let message = rows(&b, "SELECT conversation_id, id FROM ai.messages WHERE seq = 2").await[0].clone();
         let usage = rows(&b, "SELECT id FROM bulkhead.usage WHERE operation = 'rag'").await[0][0].clone();
         // The positive control: what A must not find, B finds, and the search for canaries sees it.
         let mut own = self.server.raw(B, "owner").await;
@@ -190,6 +203,8 @@ impl World {
             chunk,
             usage,
             vector,
+            conversation: message[0].clone(),
+            message: message[1].clone(),
         });
     }
 

@@ -12,7 +12,7 @@ use crate::{
     tenant::{Directory, testing},
 };
 
-const HOUR: Duration = limits::CACHE_TTL;
+const HOUR: Duration = Duration::from_secs(3_600);
 const NOW: i64 = 1_800_000_000_000_000;
 
 fn noon() -> i64 {

@@ -119,9 +119,9 @@ pub(super) fn complete(world: Arc<World>, args: Args) -> Answer {
 }
 
 /// What is found for a question, as passages of a prompt; and what to know it by.
-async fn passages(world: &TenantWorld, args: &Args, question: &str) -> Result<(Vec<Passage>, Searched, Epoch)> {
+async fn passages(world: &TenantWorld, args: &Args, question: &str) -> Result<(Vec<Passage>, Searched, Option<Epoch>)> {
     // Read before the search: what is found may be newer than it says, never older.
-    let epoch = world.state.epoch.now();
+    let epoch = world.corpus_epoch();
     let (k, filter) = (k(args, 1)?, filter(args, 2)?);
     let found = find(world, question, k, Mode::Hybrid, filter.as_ref()).await?;
     let searched = Searched {

@@ -324,6 +324,14 @@ const FUNCTIONS: &[Function] = &[
         call: conversations::set_training_consent,
     },
     Function {
+        name: "ai.clear_cache",
+        parameters: &[],
+        returns: Returns::Value(t(Scalar::Int4)),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: ai::clear_cache,
+    },
+    Function {
         name: "bulkhead.tenant_costs",
         parameters: &[
             parameter("from_date", Kind::Date, None),

@@ -63,6 +63,29 @@ pub(super) const TENANT_USAGE_COLUMNS: &[(&str, PgType)] = &[
     ("cost_usd", t(Scalar::Numeric)),
 ];
 
+pub(super) const CACHE_COLUMNS: &[(&str, PgType)] = &[
+    ("entries", t(Scalar::Int8)),
+    ("bytes", t(Scalar::Int8)),
+    ("hits", t(Scalar::Int8)),
+    ("misses", t(Scalar::Int8)),
+    ("saved_usd", t(Scalar::Numeric)),
+];
+
+/// Runs on a thread for blocking work.
+pub(super) fn read_cache(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Result<()> {
+    let statistics = world.tenant()?.state.cache.statistics();
+    let seen = tokio::runtime::Handle::current().block_on(statistics)?;
+    out.push(|column| match column {
+        0 => Cell::Int(i64::try_from(seen.entries).unwrap_or(i64::MAX)),
+        1 => Cell::Int(i64::try_from(seen.bytes).unwrap_or(i64::MAX)),
+        2 => Cell::Int(seen.hits),
+        3 => Cell::Int(seen.misses),
+        4 => Cell::Nano(seen.saved.0),
+        _ => Cell::Null,
+    })?;
+    Ok(())
+}
+
 pub(super) const TENANT_STATS_COLUMNS: &[(&str, PgType)] = &[
     ("tenant", t(Scalar::Text)),
     ("tier", t(Scalar::Text)),

@@ -192,6 +192,17 @@ const RELATIONS: &[Relation] = &[
     },
     Relation {
         schema: "bulkhead",
+        name: "cache_stats",
+        plane: RelationPlane::Tenant(ACCOUNTANTS),
+        columns: ledger::CACHE_COLUMNS,
+        read: ledger::read_cache,
+        write: None,
+        key: None,
+        vector: None,
+        comment: "What the response cache holds and what it has saved.",
+    },
+    Relation {
+        schema: "bulkhead",
         name: "model_prices",
         plane: RelationPlane::Tenant(ACCOUNTANTS),
         columns: operator::PRICE_COLUMNS,
