@@ -191,29 +191,30 @@ impl Gateway {
     }
 
     /// Makes a call, unless its answer is there: by the idempotency key of the session, or in the cache.
-    /// `found` are the parameters of what was searched, and the state of the documents before that; none while
-    /// the transaction has changed them.
+    /// `found` is what was searched.
     ///
     /// # Errors
     /// Those of the gate; 22023 for an idempotency key that stands for another call.
-    pub(super) async fn ask(
-        &self,
-        world: &TenantWorld,
-        call: &Call,
-        found: Option<(&Searched, Option<Epoch>)>,
-    ) -> Result<Given> {
+    pub(super) async fn ask(&self, world: &TenantWorld, call: &Call, found: Option<&Searched>) -> Result<Given> {
         let size = world.engine.gate.size(&self.caller, call)?;
         let settings = world.call_settings();
         // What a conversation or a reader of pieces gets is made for it.
-        let own = matches!(found, Some((_, None)));
-        let alone = own || call.conversation_id.is_some() || call.pieces.is_some();
-        if alone || (settings.idempotency_key.is_none() && !settings.cache) {
+        let alone = call.conversation_id.is_some() || call.pieces.is_some();
+        // What was found among documents that only this transaction sees is nobody else's.
+        let shared = settings.cache && found.is_none_or(|searched| searched.epoch.is_some());
+        if alone || (settings.idempotency_key.is_none() && !shared) {
             return self.make(world, call, &size, Keep::Nothing).await;
         }
-        let (max, temperature) = (size.max_tokens.to_string(), self.temperature(call).to_string());
+        // A repeated call is the same one though a budget affords less by now; a cached answer is not.
+        let max = match (&settings.idempotency_key, call.max_tokens) {
+            (Some(_), Some(asked)) => asked.to_string(),
+            (Some(_), None) => String::new(),
+            (None, _) => size.max_tokens.to_string(),
+        };
+        let temperature = self.temperature(call).to_string();
         let mut parameters = vec![("max_tokens", &*max), ("temperature", &*temperature)];
         let (k, filter) = match found {
-            Some((searched, _)) => (searched.k.to_string(), searched.filter.clone().unwrap_or_default()),
+            Some(searched) => (searched.k.to_string(), searched.filter.clone().unwrap_or_default()),
             None => Default::default(),
         };
         parameters.extend([("k", &*k), ("filter", &*filter)]);
@@ -235,7 +236,7 @@ impl Gateway {
                 .as_ref()
                 .map_or(0, |prompt| prompt.version),
             messages: &[(Role::System, system), (Role::User, &call.question)],
-            corpus: found.and_then(|(_, epoch)| epoch),
+            corpus: found.and_then(|searched| searched.epoch),
         };
         if let Some(key) = &settings.idempotency_key {
             return match world.state.replays.ask(key, &request).await? {
@@ -320,6 +321,8 @@ enum Keep {
 pub(super) struct Searched {
     pub(super) k: usize,
     pub(super) filter: Option<String>,
+    /// The state of the documents before; `None` where the transaction sees others than those.
+    pub(super) epoch: Option<Epoch>,
 }
 
 /// An answer as a function gives it.

@@ -301,6 +301,7 @@ impl TenantState {
             if let Some(queue) = queue.lock().as_mut() {
                 queue.extend(changes);
             }
+            // Only now: whoever reads the new epoch searches with these changes.
             epoch.advance();
         }
     }

@@ -19,9 +19,9 @@ impl Presence {
         Self(socket.as_fd().try_clone_to_owned().ok().map(TcpStream::from))
     }
 
-    /// Of a client that has no socket.
+    /// Of a client without a socket, who is never seen to leave.
     #[cfg(test)]
-    pub(super) fn nobody() -> Self {
+    pub(super) fn unknown() -> Self {
         Self(None)
     }
 

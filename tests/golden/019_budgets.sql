@@ -99,7 +99,7 @@ acme> SELECT kind, message, data->>'user' AS user_id, data->>'threshold' AS thre
 kind|message|user_id|threshold
 budget_threshold|50 % of the day's budget of 0.000000001 USD of user mel is used|mel|50
 budget_threshold|80 % of the day's budget of 0.000000001 USD of user mel is used|mel|80
-budget_threshold|100 % of the day's budget of 0.000000001 USD of user mel is used; AI functions are disabled until the window ends or the budget is raised|mel|100
+budget_threshold|the day's budget of 0.000000001 USD of user mel is used up (0.000001270 USD); AI functions are disabled until the window ends or it is raised|mel|100
 (3 rows)
 bulkhead> SELECT tenant, date = current_date AS today, threshold, alerts FROM bulkhead.alerts ORDER BY threshold;
 tenant|today|threshold|alerts

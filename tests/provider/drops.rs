@@ -1,20 +1,27 @@
 //! B15: calls that are dropped at any moment take their connection with them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bulkhead::ai::provider::{Event, Upstreams};
+use bulkhead::ledger::provider::ProviderRow;
 use futures::StreamExt;
 
 use super::common::Seed;
 use super::common::provider::Provider;
 use super::common::server::PATIENCE;
-use super::{answer, canary, patience, prompt, row_at, until};
+use super::{answer, canary, prompt, row_at, until};
 
 #[tokio::test]
 async fn a_dropped_call_closes_its_connection_for_ever() {
     let provider = Provider::start();
-    let (upstreams, row) = (Upstreams::new(), row_at(&provider.base_url()));
+    // Only being dropped ends a call here: its deadline lies beyond the test's patience.
+    let row = ProviderRow {
+        timeout_ms: 3_600_000,
+        ..row_at(&provider.base_url())
+    };
+    let deadline = Instant::now() + PATIENCE * 10;
+    let upstreams = Upstreams::new();
     let connection_of = |text: &str| provider.log_of(text)[0]["connection"].as_u64().unwrap();
     let mut broken = Vec::new();
     for (n, (model, stream)) in [("stall", false), ("stall", true), ("stall-after", true)]
@@ -28,7 +35,7 @@ async fn a_dropped_call_closes_its_connection_for_ever() {
         let text = canary();
         let request = prompt(model, &text, stream);
         let call = async {
-            let mut stream = upstreams.chat(&row, None, &request, patience()).await.unwrap();
+            let mut stream = upstreams.chat(&row, None, &request, deadline).await.unwrap();
             assert_eq!(
                 stream.next().await.unwrap().unwrap(),
                 Event::Delta("canary ".to_owned())

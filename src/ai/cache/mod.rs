@@ -336,12 +336,8 @@ impl Guard {
             placed: None,
             evicted: Vec::new(),
         };
-        if let Some(index) = storing
-            .cache
-            .index
-            .get()
-            .filter(|_| value.len() <= limits::CACHE_ANSWER_BYTES)
-        {
+        let worth_it = value.len() <= limits::CACHE_ANSWER_BYTES && self.ttl_micros > 0;
+        if let Some(index) = storing.cache.index.get().filter(|_| worth_it) {
             storing.evicted = index.lock().place(self.key, held);
             storing.placed = Some(self.key);
             for (key, _) in &storing.evicted {

@@ -107,10 +107,37 @@ pub fn window<'a>(
     memory: Memory,
     encoding: Encoding,
 ) -> Result<Window<'a>> {
+    choose(messages, None, summary, memory, encoding)
+}
+
+/// Chooses what the model is shown before a message of the user's that is not among these yet. Its
+/// tokens are counted, it is not in the window itself; nothing that was said before must be.
+///
+/// # Errors
+/// [`Code::TooLarge`] when the message and the system message are larger than the memory.
+pub fn history<'a>(
+    messages: &'a [Message],
+    next: &str,
+    summary: Option<&Summary>,
+    memory: Memory,
+    encoding: Encoding,
+) -> Result<Window<'a>> {
+    choose(messages, Some(next), summary, memory, encoding)
+}
+
+fn choose<'a>(
+    messages: &'a [Message],
+    next: Option<&str>,
+    summary: Option<&Summary>,
+    memory: Memory,
+    encoding: Encoding,
+) -> Result<Window<'a>> {
     let (system, entries) = entries(messages);
     let mut tokens = REPLY_TOKENS + system.map_or(0, |m| cost_of(encoding, m));
+    tokens += next.map_or(0, |next| cost(encoding, next));
     let newest = entries.iter().rposition(|e| e.body.role == Role::User);
-    let mut start = newest.unwrap_or(entries.len());
+    // What must be shown: the turn that is to be answered.
+    let mut start = newest.filter(|_| next.is_none()).unwrap_or(entries.len());
     tokens += entries[start..].iter().map(|e| cost_of(encoding, e)).sum::<usize>();
     if tokens > memory.tokens {
         return Err(Error::new(
@@ -135,7 +162,8 @@ pub fn window<'a>(
     for at in (0..start).rev() {
         let entry = entries[at];
         sum += cost_of(encoding, entry);
-        if sum > memory.tokens || entries.len() - at > most || entry.seq <= covered {
+        let count = entries.len() - at + usize::from(next.is_some());
+        if sum > memory.tokens || count > most || entry.seq <= covered {
             break;
         }
         if entry.body.role == Role::User {
@@ -303,6 +331,28 @@ mod tests {
         assert_eq!((picture(&less).as_str(), less.first), ("s0 u3 a4", Some(4)));
         let error = window(&messages, None, Memory::budget(3 * one + REPLY_TOKENS - 1), COUNTED).unwrap_err();
         assert_eq!(error.code(), Code::TooLarge);
+    }
+
+    /// A turn that was too large to be remembered does not stop the conversation.
+    #[test]
+    fn what_was_said_before_gives_way_to_what_is_said_now() {
+        let messages = talk("suaua");
+        let one = cost(COUNTED, "word 0");
+        let before = |tokens, last| {
+            let memory = Memory {
+                last,
+                ..Memory::budget(tokens)
+            };
+            history(&messages, "word 5", None, memory, COUNTED).map(|w| (picture(&w), w.tokens))
+        };
+        let all = 6 * one + REPLY_TOKENS;
+        assert_eq!(before(all, None).unwrap(), ("s0 u1 a2 u3 a4".to_owned(), all));
+        assert_eq!(before(all - 1, None).unwrap().0, "s0 u3 a4");
+        assert_eq!(before(all, Some(3)).unwrap().0, "s0 u3 a4");
+        assert_eq!(before(all, Some(1)).unwrap().0, "s0");
+        assert_eq!(before(2 * one + REPLY_TOKENS, None).unwrap().0, "s0");
+        let refused = before(2 * one + REPLY_TOKENS - 1, None).unwrap_err();
+        assert_eq!(refused.code(), Code::TooLarge);
     }
 
     #[test]

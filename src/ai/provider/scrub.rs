@@ -77,6 +77,9 @@ mod tests {
             assert!(!shown.contains("Qw7Er5Ty"), "{shown}");
             assert!(shown.contains(HIDDEN), "{shown}");
         }
+        // Cut at every separator, no part of this one would be long enough to tell.
+        let bracketed = Secret::new("ab(cd)ef(gh)ij").unwrap();
+        assert_eq!(scrub("key ab(cd)ef(gh)ij!", Some(&bracketed)), "key [hidden]!");
         assert_eq!(scrub("Incorrect key: ab12***yz.", None), "Incorrect key: [hidden]");
         assert_eq!(scrub("limit of org-Ab12 reached", None), "limit of [hidden] reached");
         assert_eq!(scrub("a\u{0}b\r\nc", Secret::new("x").ok().as_ref()), "a b  c");

@@ -79,7 +79,7 @@ pub struct Account {
     /// Never held over an `.await`.
     state: Mutex<State>,
     /// The plan as decoded last.
-    decoded: Mutex<Option<(Arc<[u8]>, Arc<TenantPlan>)>>,
+    decoded: Mutex<Option<Decoded>>,
     /// Read-held from a decision until memory and store agree on it; write-held to count anew.
     moves: Arc<RwLock<()>>,
     /// Who waits for a rate limit, in order.
@@ -88,6 +88,8 @@ pub struct Account {
     alerts: broadcast::Sender<Alert>,
 }
 
+/// A plan's bytes and what they say.
+type Decoded = (Arc<[u8]>, Arc<TenantPlan>);
 /// What comes of an admitted call.
 type Admitted = oneshot::Receiver<Result<Handed>>;
 /// A commit on its way to the committer.
@@ -150,6 +152,7 @@ impl Account {
         let tenant = self.tenant();
         let mut batch = tenant.batch();
         batch.put(Table::Reservations, call.id.as_bytes(), call.encode()?);
+        batch.expect(Table::Usage, call.id.as_bytes(), None); // a call that is settled is not made again
         for place in state.held.get(&call.id).iter().flat_map(|held| &held.places) {
             place.add(tenant, &mut batch, &Sums(vec![0, call.amount.0]));
         }

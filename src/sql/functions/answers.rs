@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     ai::{
-        cache::Epoch,
         conversation::{Body, Role, window},
         corpus::Mode,
         prompt::Passage,
@@ -119,7 +118,7 @@ pub(super) fn complete(world: Arc<World>, args: Args) -> Answer {
 }
 
 /// What is found for a question, as passages of a prompt; and what to know it by.
-async fn passages(world: &TenantWorld, args: &Args, question: &str) -> Result<(Vec<Passage>, Searched, Option<Epoch>)> {
+async fn passages(world: &TenantWorld, args: &Args, question: &str) -> Result<(Vec<Passage>, Searched)> {
     // Read before the search: what is found may be newer than it says, never older.
     let epoch = world.corpus_epoch();
     let (k, filter) = (k(args, 1)?, filter(args, 2)?);
@@ -127,8 +126,9 @@ async fn passages(world: &TenantWorld, args: &Args, question: &str) -> Result<(V
     let searched = Searched {
         k,
         filter: args.text_or_null(2).map(str::to_owned),
+        epoch,
     };
-    Ok((found.into_iter().map(Passage::from).collect(), searched, epoch))
+    Ok((found.into_iter().map(Passage::from).collect(), searched))
 }
 
 pub(super) fn rag(world: Arc<World>, args: Args) -> Answer {
@@ -136,9 +136,9 @@ pub(super) fn rag(world: Arc<World>, args: Args) -> Answer {
         let world = world.tenant()?;
         let question = args.text(0)?;
         let gateway = world.gateway().await?;
-        let (passages, searched, epoch) = passages(world, &args, question).await?;
+        let (passages, searched) = passages(world, &args, question).await?;
         let call = gateway.answer_from(question, &passages, rag_wishes(&args))?;
-        let given = gateway.ask(world, &call, Some((&searched, epoch))).await?;
+        let given = gateway.ask(world, &call, Some(&searched)).await?;
         row(RAG_COLUMNS, &given, None)
     })
 }
@@ -214,7 +214,7 @@ pub(super) fn chat(world: Arc<World>, args: Args) -> Answer {
             tx.conversations_mut().summarise(&stored, &user, id, made.clone())?;
             summary = Some(made);
         }
-        let shown = window::window(&messages, summary.as_ref(), memory, encoding)?;
+        let shown = window::history(&messages, message, summary.as_ref(), memory, encoding)?;
         let (mut system, mut earlier) = (Vec::new(), Vec::new());
         for one in shown.messages {
             match one.role {

@@ -310,11 +310,18 @@ fn import_prices(world: Arc<World>, args: Args) -> Answer {
         let import = read.await.map_err(Error::internal)??;
         let _one_at_a_time = world.engine().operator_writes.lock().await;
         let operator = &world.operator()?.operator;
-        let rows = operator.scan(Table::Prices, &[]).map(|row| row.map(|(key, stored)| (key, stored.value)));
+        let rows = operator
+            .scan(Table::Prices, &[])
+            .map(|row| row.map(|(key, stored)| (key, stored.value)));
         let known = Prices::from_rows(&rows.collect::<Result<Vec<_>>>()?)?;
         let (mut batch, mut imported, mut unchanged, mut own) = (operator.batch(), 0, 0, Vec::new());
         for price in &import.prices {
-            let same = |known: &Price| Price { valid_from: day, ..known.clone() } == *price;
+            let same = |known: &Price| {
+                Price {
+                    valid_from: day,
+                    ..known.clone()
+                } == *price
+            };
             if [BUILTIN, DATABASE].contains(&price.provider.as_str()) {
                 own.push(json!({"name": price.id(), "why": "its provider is this server"}));
             } else if known.get(&price.provider, &price.model, day).is_some_and(same) {

@@ -205,9 +205,7 @@ async fn who_waits_gets_what_comes_free_in_order_and_before_those_who_do_not() {
     first.settle(end(1, 0), house.batch()).await.unwrap();
     for n in 1..=5 {
         assert!(house.account.reserve(ask(1, 0)).await.is_err(), "others were first");
-        while order.lock().unwrap().len() < n {
-            tokio::task::yield_now().await;
-        }
+        until(|| order.lock().unwrap().len() >= n).await;
         assert!(house.account.reserve(ask(1, 0)).await.is_err());
         may_end.add_permits(1);
     }
@@ -225,9 +223,7 @@ async fn tokens_that_come_free_are_kept_for_the_first_in_line() {
     house.pass(10 * SECOND);
     let account = house.account.clone();
     let large = tokio::spawn(async move { account.reserve(waiting(900)).await });
-    while house.account.state().claim.is_none() {
-        tokio::task::yield_now().await;
-    }
+    until(|| house.account.state().claim.is_some()).await;
     // 166 tokens are there, and belong to the one that waits for 900.
     assert_eq!(
         refused(house.account.reserve(ask(100, 0)).await)["limit"],
@@ -266,9 +262,7 @@ async fn who_would_wait_in_vain_hears_it_at_once_and_leaves_no_claim() {
     assert_eq!(house.account.reserve(never).await.unwrap_err().code(), Code::TooLarge);
     assert!(house.account.state().claim.is_none());
     let mut gone = Box::pin(house.account.reserve(waiting(700)));
-    while house.account.state().claim.is_none() {
-        assert!(futures::poll!(&mut gone).is_pending());
-    }
+    poll_until(&mut gone, || house.account.state().claim.is_some()).await;
     drop(gone);
     assert!(house.account.state().claim.is_none());
     house.pass(60 * SECOND);

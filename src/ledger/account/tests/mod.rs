@@ -164,6 +164,30 @@ async fn open(
     Account::open(meter, tiers.clone(), plan, clock).await.unwrap()
 }
 
+/// Waits for what happens in the background; fails if it does not.
+async fn until(mut reached: impl FnMut() -> bool) {
+    let reaching = async {
+        while !reached() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = Duration::from_secs(60);
+    tokio::time::timeout(patience, reaching)
+        .await
+        .expect("it never came to that");
+}
+
+/// Polls a future until something is so, and not once more.
+async fn poll_until<F: Future + Unpin>(future: &mut F, reached: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if reached() {
+            return;
+        }
+        assert!(futures::poll!(&mut *future).is_pending());
+    }
+    panic!("it never came to that");
+}
+
 /// 1 nano-USD a token of any kind.
 fn unit_price() -> Price {
     price([1, 1, 1, 1, 1])

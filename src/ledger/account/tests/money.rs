@@ -44,9 +44,7 @@ impl Sampler {
     async fn look(&self) {
         let seen = self.seen.load(Ordering::SeqCst);
         // The second from now on began after now.
-        while self.seen.load(Ordering::SeqCst) < seen + 2 && !self.thread.is_finished() {
-            tokio::task::yield_now().await;
-        }
+        until(|| self.seen.load(Ordering::SeqCst) >= seen + 2 || self.thread.is_finished()).await;
     }
 
     fn stop(self) {
@@ -121,12 +119,8 @@ async fn f01_calls_that_settle_meanwhile_make_room_and_never_too_much() {
         spent += cost.unwrap_or(0);
         admitted += usize::from(cost.is_some());
     }
-    while house.reservations() > 0 {
-        tokio::task::yield_now().await; // those dropped settle in the background
-    }
-    while house.counted(Window::Day).1 > 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| house.reservations() == 0).await; // those dropped settle in the background
+    until(|| house.counted(Window::Day).1 == 0).await;
     sampler.look().await;
     sampler.stop();
     assert!(admitted >= 10, "{admitted}");
@@ -213,9 +207,7 @@ async fn a_dropped_reservation_is_cancelled_and_its_input_charged() {
     let reservation = house.account.reserve(ask(60, 40)).await.unwrap();
     let id = reservation.id();
     drop(reservation);
-    while house.counted(Window::Month).1 > 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| house.counted(Window::Month).1 == 0).await;
     let [line] = &house.lines()[..] else { panic!() };
     assert_eq!(
         (line.id, line.status, line.cost, line.estimated),
@@ -231,13 +223,9 @@ async fn a_caller_who_leaves_before_the_call_goes_out_owes_nothing() {
     for durable in [true, false] {
         let mut reserving = Box::pin(house.account.reserve(Ask { durable, ..ask(60, 40) }));
         // Polled until the decision is made, and never again.
-        while house.counted(Window::Month).1 == 0 {
-            assert!(futures::poll!(&mut reserving).is_pending());
-        }
+        poll_until(&mut reserving, || house.counted(Window::Month).1 > 0).await;
         drop(reserving);
-        while house.counted(Window::Month).1 > 0 || house.reservations() > 0 {
-            tokio::task::yield_now().await;
-        }
+        until(|| house.counted(Window::Month).1 == 0 && house.reservations() == 0).await;
     }
     assert_eq!(house.lines(), []);
     assert_eq!(house.counted(Window::Month), (0, 0));
@@ -321,9 +309,7 @@ async fn a_settlement_that_cannot_be_written_stays_reserved_and_is_written_later
     assert_eq!(house.counted(Window::Month), (0, 200));
     jam(&house, [20 - i64::MAX, 0]).await;
     other.settle(end(60, 20), house.batch()).await.unwrap();
-    while house.counted(Window::Month).1 > 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| house.counted(Window::Month).1 == 0).await;
     assert_eq!(house.counted(Window::Month), (150, 0));
     assert_eq!((house.lines().len(), house.reservations()), (2, 0));
     assert_eq!(house.account.audit().unwrap(), []);
@@ -404,9 +390,7 @@ async fn thresholds_are_told_once_a_window_when_they_are_durable() {
     for _ in 0..3 {
         assert!(spend(500).await.is_err()); // used up as far as it can be
     }
-    while house.account.alerts().unwrap().len() < 3 {
-        tokio::task::yield_now().await;
-    }
+    until(|| house.account.alerts().unwrap().len() >= 3).await;
     tokio::task::yield_now().await;
     house.restart().await;
     house.call(ask(100, 0), end(100, 0)).await.unwrap();
@@ -480,9 +464,7 @@ async fn a_refusal_is_the_end_of_a_budget_only_where_little_is_left() {
     assert_eq!(house.account.alerts().unwrap().len(), 1, "50 % are spent");
     held.settle(end(2, 0), house.batch()).await.unwrap();
     assert!(house.account.reserve(ask(20, 0)).await.is_err());
-    while house.account.alerts().unwrap().len() < 3 {
-        tokio::task::yield_now().await;
-    }
+    until(|| house.account.alerts().unwrap().len() >= 3).await;
     let last = house.account.alerts().unwrap().pop().unwrap();
     assert!(last.message.contains("used up (0.000000081 USD)"), "{}", last.message);
 }

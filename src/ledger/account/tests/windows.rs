@@ -149,6 +149,8 @@ async fn f18_an_attempt_is_counted_under_its_own_id_and_only_once() {
     assert_eq!((a.id().as_bytes()[15], b.id().as_bytes()[15]), (0, 1));
     assert_eq!(a.id().as_bytes()[..15], b.id().as_bytes()[..15]);
     a.settle(end(10, 0), house.batch()).await.unwrap();
+    let again = house.account.reserve(first).await.unwrap_err();
+    assert_eq!(again.code(), Code::SerializationFailure);
     b.settle(end(10, 0), house.batch()).await.unwrap();
     assert_eq!(house.counted(Window::Month), (20, 0));
     let negative = house.account.reserve(ask(-10, 0)).await.unwrap_err();
