@@ -154,20 +154,13 @@ impl World {
                 "INSERT INTO ai.documents (title, content) VALUES ('{UNSAID} {i}', '{text}')"
             ));
         }
-<<<<<<< HEAD
-        statements.push(format!("SELECT bulkhead.set_budget('month', {AMOUNT}, hard => false)"));
-=======
->>>>>>> main
         statements.push(format!("SELECT ai.create_conversation('About {token} {UNSAID}')"));
         for role in ["user", "assistant"] {
             statements.push(format!(
                 "SELECT ai.add_message(id, '{role}', '{token} {UNSAID}') FROM ai.conversations"
             ));
         }
-<<<<<<< HEAD
-=======
         statements.push(format!("SELECT bulkhead.set_budget('month', {AMOUNT}, hard => false)"));
->>>>>>> main
         statements.push(format!("SELECT bulkhead.set_provider_key('{PROVIDER}', 'sk-{UNSAID}')"));
         statements.push(format!("SELECT ai.rag('{question} {UNSAID}')"));
         statements.push(format!("SELECT * FROM ai.search('{token} {UNSAID}')"));
