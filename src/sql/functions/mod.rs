@@ -148,7 +148,11 @@ const fn t(scalar: Scalar) -> PgType {
 
 /// Every function there is.
 pub(super) fn all() -> impl Iterator<Item = &'static Function> {
-    FUNCTIONS.iter().chain(owner::FUNCTIONS).chain(operator::FUNCTIONS)
+    FUNCTIONS
+        .iter()
+        .chain(conversations::FUNCTIONS)
+        .chain(owner::FUNCTIONS)
+        .chain(operator::FUNCTIONS)
 }
 
 /// What is asked of a model.
@@ -272,57 +276,6 @@ const FUNCTIONS: &[Function] = &[
         plane: Plane::Tenant(READERS),
         effect: false,
         call: answers::rag,
-    },
-    Function {
-        name: "ai.create_conversation",
-        parameters: &[
-            parameter("title", Kind::Text, Some("NULL")),
-            parameter("retention_days", Kind::Int, Some("NULL")),
-            parameter("metadata", Kind::Jsonb, Some("'{}'")),
-        ],
-        returns: Returns::Value(t(Scalar::Uuid)),
-        plane: Plane::Tenant(READERS),
-        effect: true,
-        call: conversations::create,
-    },
-    Function {
-        name: "ai.add_message",
-        parameters: &[
-            parameter("conversation_id", Kind::Uuid, None),
-            parameter("role", Kind::Text, None),
-            parameter("content", Kind::Text, None),
-        ],
-        returns: Returns::Value(t(Scalar::Uuid)),
-        plane: Plane::Tenant(READERS),
-        effect: true,
-        call: conversations::add_message,
-    },
-    Function {
-        name: "ai.rate_message",
-        parameters: &[
-            parameter("message_id", Kind::Uuid, None),
-            parameter("rating", Kind::Int, None),
-        ],
-        returns: Returns::Value(t(Scalar::Uuid)),
-        plane: Plane::Tenant(READERS),
-        effect: true,
-        call: conversations::rate_message,
-    },
-    Function {
-        name: "ai.delete_conversation",
-        parameters: &[parameter("id", Kind::Uuid, None)],
-        returns: Returns::Value(t(Scalar::Uuid)),
-        plane: Plane::Tenant(READERS),
-        effect: true,
-        call: conversations::delete,
-    },
-    Function {
-        name: "ai.set_training_consent",
-        parameters: &[parameter("consent", Kind::Bool, None)],
-        returns: Returns::Value(t(Scalar::Bool)),
-        plane: Plane::Tenant(READERS),
-        effect: true,
-        call: conversations::set_training_consent,
     },
     Function {
         name: "ai.clear_cache",
