@@ -249,3 +249,5 @@ pub const RAG_INSTRUCTION_TOKENS: i64 = 200;
 
 /// How long an answer is given again, unless a session asks for less or more.
 pub const CACHE_TTL: Duration = Duration::from_secs(3_600);
+/// Rows whose calls of models EXPLAIN sizes.
+pub const EXPLAIN_ROWS: usize = 10_000;

@@ -96,7 +96,7 @@ fn check_prompt(text: &str) -> Result<()> {
 }
 
 /// The wishes of `complete(prompt, model, max_tokens, temperature, system)`.
-fn completion_wishes(args: &Args) -> Result<Wishes> {
+pub(in crate::sql) fn completion_wishes(args: &Args) -> Result<Wishes> {
     Ok(Wishes {
         model: args.text_or_null(1).map(str::to_owned),
         max_tokens: args.int_or_null(2),
@@ -143,7 +143,7 @@ pub(super) fn rag(world: Arc<World>, args: Args) -> Answer {
     })
 }
 
-fn rag_wishes(args: &Args) -> Wishes {
+pub(in crate::sql) fn rag_wishes(args: &Args) -> Wishes {
     Wishes {
         model: args.text_or_null(3).map(str::to_owned),
         max_tokens: args.int_or_null(4),
