@@ -31,6 +31,9 @@ const CALLS: &str = "async_func";
 /// Functions that call a model.
 const MODELS: [&str; 3] = ["ai.complete", "ai.embed", "ai.rag"];
 
+/// A function that calls a model, and its arguments.
+type ModelCall = (&'static str, Vec<Arc<dyn PhysicalExpr>>);
+
 /// What is known of the calls of one function.
 #[derive(Default)]
 struct Estimate {
@@ -152,7 +155,7 @@ impl Estimate {
 }
 
 /// The calls of models that a node makes: the function's name and its arguments.
-fn calls_of(node: &Arc<dyn ExecutionPlan>) -> Result<Vec<(&'static str, Vec<Arc<dyn PhysicalExpr>>)>> {
+fn calls_of(node: &Arc<dyn ExecutionPlan>) -> Result<Vec<ModelCall>> {
     let mut calls = Vec::new();
     node.apply_expressions(&mut |expression| {
         if let Some(call) = expression.downcast_ref::<AsyncFuncExpr>()
