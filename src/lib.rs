@@ -1,5 +1,5 @@
-//! Bulkhead stores many customers' documents, vectors and LLM spend in one binary, and speaks the
-//! PostgreSQL protocol. Each customer is a tenant, and the walls between tenants are structure.
+//! Bulkhead stores many customers' documents, vectors, conversations and LLM spend in one binary, and
+//! speaks the PostgreSQL protocol. Each customer is a tenant, and the walls between tenants are structure.
 //!
 //! # The house, ground to top
 //!
@@ -9,9 +9,9 @@
 //! - [`limits`]: how much of anything
 //! - [`codec`]: bytes that sort, and PostgreSQL's types in Arrow
 //! - [`tenant`]: the wall: who exists, the sealed store, logins
-//! - [`ledger`]: what was used and what it costs
+//! - [`ledger`]: what was used and what it costs; budgets, limits, reservations
 //! - [`vector`]: checked embeddings, distances, exact search
-//! - [`ai`]: chunking, embedding, retrieval, answering
+//! - [`ai`]: chunking, retrieval, the gate to models, conversations, the response cache
 //! - [`sql`]: from text to rows inside one tenant
 //! - [`wire`]: the protocol, byte by byte
 //! - [`server`]: listeners and their end
@@ -28,11 +28,22 @@
 //! as it sends them. What was written waits in the session's transaction, and becomes one
 //! [`tenant::Batch`] with its line of the [`ledger`]; when that is on disk the client hears of it.
 //!
+//! # The life of one call of a model
+//!
+//! [`ai::gate`] resolves the model, lowers what is asked to what tier, model and budgets allow, and asks
+//! [`ledger::Account`] to reserve the worst case: one lock of the tenant decides over all budgets and rate
+//! limits, one commit makes it durable. Then [`ai::provider`] is called, once. How that ended becomes one
+//! usage line, in one commit with the counters, the freed reservation and whatever belongs to the answer;
+//! only then is it given, or tried again. A reservation that a crash left is settled when the tenant is
+//! next opened, as if all of it had been used.
+//!
 //! # Invariants
 //!
 //! - Only [`tenant::Attempt::last`] makes a [`tenant::Tenant`]; only a `Tenant` reaches a tenant's data.
 //! - Only [`tenant::PerTenant`] keeps state for all tenants together, and it opens when shown a `Tenant`.
-//! - Only [`tenant`] names sled, only [`sql`] names DataFusion, only [`wire`] names pgwire.
+//! - Only [`tenant`] names sled, only [`sql`] names DataFusion, only [`wire`] names pgwire,
+//!   only [`ai`] names async-openai and reqwest.
+//! - Nothing is sent to a provider that is not reserved; nothing is given that is not settled.
 //! - Only what is on disk is acknowledged; after a failed sync nothing is acknowledged again.
 //! - Only [`ledger::books::record`] writes a usage line, and it adds the day's sums in the same batch.
 //! - Never does a message hold another tenant's name or value, or a defect's cause.

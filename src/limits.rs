@@ -266,7 +266,7 @@ pub const OWN_MODELS: usize = 100;
 const _: () = assert!(FINE_TUNES_RUNNING < OWN_MODELS);
 /// How often is looked for fine-tunings to ask for.
 pub const FINE_TUNE_TICK: Duration = Duration::from_millis(500);
-/// Wait before a fine-tuning is asked for the first time; it doubles with each time that brought nothing new.
+/// Wait between two times that a provider is asked for a fine-tuning; it doubles with each that brought nothing new.
 pub const FINE_TUNE_POLL: Duration = Duration::from_secs(1);
 /// Longest such wait.
 pub const FINE_TUNE_POLL_MAX: Duration = Duration::from_secs(120);
@@ -281,3 +281,5 @@ pub const WEBHOOK_ATTEMPTS: u32 = 5;
 pub const WEBHOOK_BACKOFF: Duration = Duration::from_secs(1);
 /// Longest time of one attempt.
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Rows whose calls of models EXPLAIN sizes.
+pub const EXPLAIN_ROWS: usize = 10_000;

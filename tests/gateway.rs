@@ -30,9 +30,7 @@ async fn served(provider: &Provider, model: &str, tenants: &[&str]) -> Server {
         &format!("INSERT INTO bulkhead.providers (name, base_url, api_key, timeout_ms) VALUES ('up', '{url}', '{KEY}', 20000)"),
     )
     .await;
-    let wide = "UPDATE bulkhead.tiers SET tokens_per_minute = 1000000000, tokens_per_day = 1000000000, \
-                requests_per_minute = 1000000, concurrent_calls = 10000";
-    run(&operator, wide).await;
+    server.widen_tiers().await;
     use_model(&operator, model).await;
     server.create_tenants(tenants).await;
     server

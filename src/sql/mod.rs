@@ -15,6 +15,7 @@ mod complaints;
 mod dml;
 mod documents;
 mod engine;
+mod estimate;
 mod functions;
 mod gateway;
 mod guard;

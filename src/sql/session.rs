@@ -206,6 +206,12 @@ impl Session {
             _connection: connection,
         };
         session.start(startup)?;
+        if let World::Tenant(world) = &*session.world
+            && let Err(error) = world.account().await
+        {
+            // What a crash left of calls cannot be settled: calls of models will say so, the rest goes on.
+            tracing::error!(%error, "the account of a tenant cannot be opened");
+        }
         Ok(session)
     }
 
@@ -270,7 +276,10 @@ impl Session {
             world.state.meter.statement(&world.acting_user());
         }
         let most = self.settings.lock().call().max_statement;
-        self.world.desk().begin(Statement::new(self.statement_timeout(), most));
+        let alone = self.status == Status::Idle;
+        self.world
+            .desk()
+            .begin(Statement::new(self.statement_timeout(), most), alone);
         // What now() is for this statement.
         self.state.mark_start_execution();
         self.sync_asker();

@@ -71,7 +71,7 @@ async fn a_stream_is_the_whole_answer() {
         pieces.iter().map(|row| &*row[1]).collect::<String>(),
         "every word of it"
     );
-    assert_eq!(lines(&client).await[0][1..], ["4", "4", "2000", "f"]);
+    assert_eq!(lines(&client).await[0][1..], ["4", "4", "1900", "f"]);
 }
 
 /// What a conversation is told again: its messages in order, with the system prompt; and nothing of another's.

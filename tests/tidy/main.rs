@@ -37,6 +37,7 @@ const HOMES: &[(&str, &str)] = &[
     ("hnsw_rs", "src/vector/"),
     ("anndists", "src/vector/"),
     ("async_openai", "src/ai/"),
+    ("reqwest", "src/ai/"),
 ];
 
 /// What non-test code does not say: the text, where it is allowed, the repair.

@@ -225,6 +225,27 @@ pub const SURFACES: &[Surface] = &[
         "SELECT ai.rag('{b_question}', filter => '{\"tenant\": \"{b}\"}')",
         "SELECT ai.rag('{b}', '{b_question}')",
     ]),
+    surface(Function, "ai.complete", &[
+        "SELECT ai.complete('{b_question}')",
+        "SELECT ai.complete('{b_question}', system => 'You work for {b}.')",
+        "SELECT ai.complete('x', model => '{b}')",
+        "SELECT ai.complete('{b}', '{b_question}', tenant => '{b}')",
+    ]),
+    surface(Function, "ai.chat", &[
+        "SELECT ai.chat('{b_conversation}', '{b_question}')",
+        "SELECT ai.chat('{b_conversation}', '{b_question}', rag => false)",
+        "SELECT * FROM ai.chat('{b_message}', '{b_question}')",
+        "SELECT ai.chat('{b}', '{b_conversation}', '{b_question}')",
+    ]),
+    surface(Function, "ai.stream", &[
+        "SELECT * FROM ai.stream('{b_question}')",
+        "SELECT * FROM ai.stream('x', model => '{b}')",
+    ]),
+    surface(Function, "ai.rag_stream", &[
+        "SELECT * FROM ai.rag_stream('{b_question}')",
+        "SELECT * FROM ai.rag_stream('{token}', k => 1000)",
+        "SELECT * FROM ai.rag_stream('{b}', '{b_question}')",
+    ]),
     surface(Function, "ai.create_conversation", &[
         "SELECT ai.create_conversation('{token}') IS NOT NULL",
         "SELECT title, message_count FROM conversations WHERE title = '{token}' ORDER BY id",

@@ -1,9 +1,9 @@
 //! Answers that are given again: the response cache, and the replays of calls with an idempotency key.
 //!
 //! Both live in the tenant's own keyspace, under keyed hashes that begin with the user, so that
-//! neither another tenant nor another user of this one can ever be given the answer ([`key`]). An
+//! neither another tenant nor another user of this one can ever be given the answer (`key`). An
 //! answer found in documents names the state of the documents ([`CorpusEpoch`]); after they change
-//! nobody asks for it any more. Identical calls at once make one call ([`flight`]): one leads, the
+//! nobody asks for it any more. Identical calls at once make one call (`flight`): one leads, the
 //! others wait for what it stores, and if it fails or is cancelled one of them leads.
 
 mod epoch;

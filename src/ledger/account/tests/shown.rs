@@ -53,6 +53,7 @@ async fn windows_shown_are_those_stored_through_calls_crashes_and_zones() {
     let mut steps = 0;
     let mut check = |house: &House| {
         assert_eq!(house.shown(), house.stored(), "after step {steps}");
+        assert_eq!(house.account.audit().unwrap(), [], "after step {steps}");
         steps += 1;
     };
     house.call(ask(100, 50), end(100, 20)).await.unwrap();
