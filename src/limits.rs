@@ -249,3 +249,22 @@ pub const RAG_INSTRUCTION_TOKENS: i64 = 200;
 
 /// How long an answer is given again, unless a session asks for less or more.
 pub const CACHE_TTL: Duration = Duration::from_secs(3_600);
+
+/// How often it is looked whether a tenant's documents must be embedded by another model.
+pub const REEMBED_POLL: Duration = Duration::from_secs(5);
+/// Longest time of one call that embeds documents anew.
+pub const REEMBED_CALL: Duration = Duration::from_secs(60);
+/// Calls in a row that may fail before such a job fails, and the pause after the first; it doubles each time.
+pub const REEMBED_ATTEMPTS: u32 = 6;
+/// See [`REEMBED_ATTEMPTS`].
+pub const REEMBED_BACKOFF: Duration = Duration::from_secs(1);
+/// Longest pause of a job before it asks again whether a limit allows it to go on.
+pub const REEMBED_PAUSE: Duration = Duration::from_secs(60);
+/// Rounds of what was written meanwhile before writers wait for the last one.
+pub const REEMBED_ROUNDS: u32 = 5;
+/// How long writers wait for that at most, before they are let through once more.
+pub const REEMBED_LAST: Duration = Duration::from_secs(10);
+/// Vectors deleted in one commit.
+pub const VECTORS_A_COMMIT: usize = 1_000;
+/// Who is named on usage lines of work in the background.
+pub const JOB_USER: &str = "bulkhead";

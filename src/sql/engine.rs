@@ -25,9 +25,10 @@ use datafusion::{
     logical_expr::{AggregateUDF, ScalarUDF, WindowUDF, planner::ExprPlanner},
     prelude::SessionConfig,
 };
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{builtin, calls, functions, nearest::NearestRule, pg, world::TenantState, yielding::Yielding};
+use super::{builtin, calls, functions, nearest::NearestRule, pg, reembed, world::TenantState, yielding::Yielding};
 use crate::{
     ai::{gate::Gate, tokens},
     error::{Code, Error, Result},
@@ -56,6 +57,8 @@ pub struct Engine {
     pub(super) tiers: Arc<Cached<Tiers>>,
     pub(super) gate: Gate,
     pub(super) providers: Cached<Providers>,
+    /// Wakes the work that embeds documents anew.
+    pub(super) reembed: Notify,
     operators: AtomicUsize,
     /// Held from the checks of a change to the operator's tables to its commit.
     pub(super) operator_writes: tokio::sync::Mutex<()>,
@@ -97,6 +100,7 @@ impl Engine {
             tiers: Arc::default(),
             gate: Gate::default(),
             providers: Cached::default(),
+            reembed: Notify::new(),
             operators: AtomicUsize::new(0),
             operator_writes: tokio::sync::Mutex::default(),
         }))
@@ -108,19 +112,25 @@ impl Engine {
     }
 
     /// Work that goes on beside the sessions, until `stop`: counts are written each second, what has
-    /// expired is deleted each hour.
+    /// expired is deleted each hour, and documents are embedded anew where another model was set.
     pub async fn background(self: Arc<Self>, stop: CancellationToken) {
         let purger = stop.run_until_cancelled(self.purger());
-        tokio::join!(meter::flusher(self.meters.clone(), stop.clone()), purger);
+        let reembedder = stop.run_until_cancelled(reembed::run(&self));
+        tokio::join!(meter::flusher(self.meters.clone(), stop.clone()), purger, reembedder);
+    }
+
+    /// What the process keeps of each tenant that had a session since the start.
+    pub(super) fn open_tenants(&self) -> Vec<Arc<TenantState>> {
+        let mut all = Vec::new();
+        self.tenants.for_each(|state| all.push(Arc::clone(state)));
+        all
     }
 
     /// Deletes what has expired, of tenants that had a session since the start; of others nobody sees it.
     async fn purger(&self) {
         loop {
             tokio::time::sleep(limits::PURGE_INTERVAL).await;
-            let mut all = Vec::new();
-            self.tenants.for_each(|state| all.push(Arc::clone(state)));
-            for state in all {
+            for state in self.open_tenants() {
                 if let Err(error) = state.purge(now_micros()).await {
                     tracing::warn!(%error, "what has expired could not be deleted; it is tried again");
                 }
@@ -138,7 +148,15 @@ impl Engine {
             .meters
             .open(tenant, || Meter::new(tenant.clone(), self.prices.clone()));
         let runtime = runtime(limits::TENANT_QUERY_BYTES)?;
-        Ok(self.tenants.open(tenant, || TenantState::new(meter, runtime)))
+        let mut new = false;
+        let state = self.tenants.open(tenant, || {
+            new = true;
+            TenantState::new(meter, runtime)
+        });
+        if new {
+            self.reembed.notify_one();
+        }
+        Ok(state)
     }
 
     /// Query memory of the operator's sessions.

@@ -47,6 +47,8 @@ pub enum Table {
     OwnModels = 18,
     /// The tenant's own keys of providers.
     Secrets = 19,
+    /// Vectors of chunks, by embedding model.
+    Vectors = 20,
     /// Who exists; read and written only by the directory.
     Tenants = 64,
     /// Tiers, published to all.
@@ -85,6 +87,7 @@ impl Table {
         Table::FineTunes,
         Table::OwnModels,
         Table::Secrets,
+        Table::Vectors,
         Table::Tenants,
         Table::Tiers,
         Table::Models,
@@ -116,6 +119,7 @@ impl Table {
             Self::FineTunes => "fine_tunes",
             Self::OwnModels => "own_models",
             Self::Secrets => "secrets",
+            Self::Vectors => "vectors",
             Self::Tenants => "tenants",
             Self::Tiers => "tiers",
             Self::Models => "models",
@@ -142,7 +146,8 @@ impl Table {
             | Self::Jobs
             | Self::FineTunes
             | Self::OwnModels
-            | Self::Secrets => Access::Tenant,
+            | Self::Secrets
+            | Self::Vectors => Access::Tenant,
             Self::Tiers | Self::Models | Self::Prices | Self::Providers => Access::Operator,
             Self::Users | Self::Tenants | Self::Amounts | Self::Operators => Access::Directory,
         }

@@ -6,6 +6,7 @@
 mod accounts;
 mod conversations;
 mod documents;
+mod jobs;
 mod ledger;
 mod list;
 pub(super) mod operator;
