@@ -270,3 +270,43 @@ fn a_wrong_length_is_refused_and_changes_nothing() {
         "mode must be 'hybrid', 'vector' or 'keyword'"
     );
 }
+
+#[test]
+fn vectors_of_two_models_are_never_compared() {
+    let made = |id: u8| Made {
+        id,
+        title: String::new(),
+        chunks: vec!["a b".to_owned()],
+        kind: 0,
+    };
+    let mut base = corpus(&[made(1)]);
+    // Of equal length, yet of another model.
+    let mut other = made(2).entry();
+    other.space = Space(1);
+    assert_eq!(base.upsert(other.clone()).unwrap_err().code(), Code::DataException);
+    assert_eq!((base.documents(), base.space()), (1, Space(0)));
+
+    let mut overlay = Corpus::of(Space(1));
+    overlay.upsert(other).unwrap();
+    let (hidden, embedding) = (HashSet::new(), vector("a"));
+    let query = |space| SearchQuery {
+        text: "a",
+        embedding: Some((space, &embedding)),
+        k: 5,
+        mode: Mode::Hybrid,
+        filter: None,
+    };
+    let search = |overlay, space| {
+        let layers = Layers {
+            base: &base,
+            overlay,
+            hidden: &hidden,
+        };
+        layers.search(&query(space)).map(|hits| hits.len())
+    };
+    assert_eq!(search(None, Space(0)).unwrap(), 1);
+    assert_eq!(search(None, Space(1)).unwrap_err().code(), Code::DataException);
+    for space in [Space(0), Space(1)] {
+        assert_eq!(search(Some(&overlay), space).unwrap_err().code(), Code::DataException);
+    }
+}

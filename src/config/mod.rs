@@ -90,6 +90,8 @@ pub struct DemoConfig {
     pub data: PathBuf,
     /// Whether stdout is a terminal that wants colour (`NO_COLOR` is unset).
     pub colour: bool,
+    /// What the operator runs before anything else.
+    pub operator_sql: Option<String>,
 }
 
 /// Why there is no [`Config`]: what to print, and how the process ends.
@@ -194,6 +196,9 @@ struct DemoFlags {
     /// Loopback address to listen on [default: 127.0.0.1:5433, or a free port if that is in use]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// SQL that the operator runs first: providers, models and prices of your own
+    #[arg(long, value_name = "FILE")]
+    operator_sql: Option<PathBuf>,
 }
 
 /// Reads this process's arguments and environment.
@@ -242,7 +247,12 @@ pub fn parse(
                 )));
             }
             let data = scratch.join(format!("bulkhead-demo-{}", uuid::Uuid::new_v4().simple()));
+            let read = |file: PathBuf| {
+                std::fs::read_to_string(&file)
+                    .map_err(|e| Refusal::wrong(format!("--operator-sql {}: cannot be read: {e}", file.display())))
+            };
             Ok(Command::Demo(DemoConfig {
+                operator_sql: flags.operator_sql.map(read).transpose()?,
                 once: flags.once,
                 listen,
                 listen_given,

@@ -79,7 +79,7 @@ pub async fn run(config: DemoConfig) -> Result<()> {
     let directory = Scratch(config.data.clone());
     let admin_password = password();
     let running = start(&config, &admin_password, &mut page).await?;
-    let demo = Demo::new(running.address, admin_password);
+    let demo = Demo::new(running.address, admin_password, config.operator_sql.clone());
     let shown = tokio::select! {
         shown = tokio::time::timeout(PATIENCE, demo.show(&mut page)) => {
             shown.unwrap_or_else(|_| Err(Failure(format!("not finished after {PATIENCE:?}"))))
@@ -139,20 +139,27 @@ impl Drop for Scratch {
 struct Demo {
     address: SocketAddr,
     admin_password: String,
+    operator_sql: Option<String>,
     owners: [String; SAMPLES.len()],
 }
 
 impl Demo {
-    fn new(address: SocketAddr, admin_password: String) -> Self {
+    fn new(address: SocketAddr, admin_password: String, operator_sql: Option<String>) -> Self {
         Self {
             address,
             admin_password,
+            operator_sql,
             owners: std::array::from_fn(|_| password()),
         }
     }
 
     async fn show(&self, page: &mut Page) -> Result<()> {
         let operator = self.connect("bulkhead", "admin", &self.admin_password).await?;
+        if let Some(sql) = &self.operator_sql {
+            let done = operator.batch_execute(sql).await;
+            done.map_err(|e| failed("the operator's SQL", &e))?;
+            page.note("the operator's own SQL is done");
+        }
         self.create_tenants(&operator, page).await?;
         let harbor = self.connect(SAMPLES[0].tenant, "owner", &self.owners[0]).await?;
         let summit = self.connect(SAMPLES[1].tenant, "owner", &self.owners[1]).await?;

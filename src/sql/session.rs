@@ -206,6 +206,12 @@ impl Session {
             _connection: connection,
         };
         session.start(startup)?;
+        if let World::Tenant(world) = &*session.world
+            && let Err(error) = world.account().await
+        {
+            // What a crash left of calls cannot be settled: calls of models will say so, the rest goes on.
+            tracing::error!(%error, "the account of a tenant cannot be opened");
+        }
         Ok(session)
     }
 

@@ -216,16 +216,10 @@ pub const AMOUNTS_BY_DAY: u8 = 0;
 
 /// The key in [`Table::Amounts`]: tenant, series, point.
 pub(super) fn amounts_key(tenant: u64, series: u8, point: i64) -> Vec<u8> {
-    let mut bytes = amounts_of(tenant, series);
-    key::put_i64(&mut bytes, point);
-    bytes
-}
-
-/// What the keys of a tenant's series begin with.
-pub(super) fn amounts_of(tenant: u64, series: u8) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(17);
     key::put_i64(&mut bytes, tenant as i64);
     bytes.push(series);
+    key::put_i64(&mut bytes, point);
     bytes
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    batch::{self, AMOUNTS_BY_DAY, Batch, Sums, amounts_of, amounts_read},
+    batch::{self, AMOUNTS_BY_DAY, Batch, Sums, amounts_key, amounts_read},
     committer::Request,
     directory::{Directory, Dropped, Live, OPERATOR_DATABASE, Record, TenantSettings},
     plane::{Plane, State},
@@ -146,13 +146,8 @@ impl Operator {
         change: impl FnOnce(&TenantSettings) -> Result<Vec<u8>> + Send + 'static,
     ) -> Result<()> {
         let (directory, name) = (self.directory.clone(), name.to_owned());
-        super::blocking(move || {
-            directory.change(&name, |record| {
-                record.plan = change(&record.settings())?.into();
-                Ok(())
-            })
-        })
-        .await
+        let set = move |record: &mut Record| change(&record.settings()).map(|plan| record.plan = plan.into());
+        super::blocking(move || directory.change(&name, set)).await
     }
 
     /// Locks a tenant out at once, destroys its key and removes its cells. Works while it is
@@ -331,7 +326,8 @@ impl Directory {
         keyring.destroy(record.id)?;
         let cells = self.purge(record.id)?;
         let mut amounts = Sums::default();
-        for (_, _, sums) in self.amounts(AMOUNTS_BY_DAY, &amounts_of(record.id, AMOUNTS_BY_DAY))? {
+        let prefix = &amounts_key(record.id, AMOUNTS_BY_DAY, 0)[..9];
+        for (_, _, sums) in self.amounts(AMOUNTS_BY_DAY, prefix)? {
             amounts.add(&sums)?;
         }
         let Dropped {

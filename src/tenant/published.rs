@@ -19,12 +19,7 @@ pub enum Published {
 }
 
 impl Published {
-    const ALL: [Published; 4] = [
-        Published::Tiers,
-        Published::Models,
-        Published::Prices,
-        Published::Providers,
-    ];
+    const ALL: [Self; 4] = [Self::Tiers, Self::Models, Self::Prices, Self::Providers];
 
     const fn table(self) -> Table {
         match self {

@@ -5,153 +5,81 @@
 
 use crate::limits;
 
-/// What a stored value belongs to. Below 64 lie a tenant's tables, from 64 on the operator's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Table {
-    /// Users of the tenant; read and written only through [`Tenant`](super::Tenant)'s user methods.
-    Users = 1,
-    /// Documents.
-    Documents = 2,
-    /// Chunks of documents.
-    Chunks = 3,
-    /// Usage events.
-    Usage = 4,
-    /// Rolled-up costs.
-    Costs = 5,
-    /// Settings of the tenant.
-    Settings = 6,
-    /// Conversations of a user.
-    Conversations = 7,
-    /// Messages of conversations.
-    Messages = 8,
-    /// Budgets that the tenant's owner set.
-    Budgets = 9,
-    /// What is spent and reserved, by window.
-    Counters = 10,
-    /// Calls of models that are not settled yet.
-    Reservations = 11,
-    /// Levels of the rate limits.
-    Buckets = 12,
-    /// Thresholds that were passed.
-    Alerts = 13,
-    /// Answers that may be given again.
-    Cache = 14,
-    /// Answers of calls that carried an idempotency key.
-    Replays = 15,
-    /// Work in the background.
-    Jobs = 16,
-    /// Fine-tuning jobs.
-    FineTunes = 17,
-    /// Models that only this tenant has.
-    OwnModels = 18,
-    /// The tenant's own keys of providers.
-    Secrets = 19,
-    /// Vectors of chunks, by embedding model.
-    Vectors = 20,
-    /// Who exists; read and written only by the directory.
-    Tenants = 64,
-    /// Tiers, published to all.
-    Tiers = 65,
-    /// Models, published to all.
-    Models = 66,
-    /// Prices, published to all.
-    Prices = 67,
-    /// Providers, published to all; their keys are shown to nobody.
-    Providers = 68,
-    /// Numbers of the tenants for the operator, written by [`Batch::publish`](super::Batch::publish).
-    Amounts = 69,
-    /// Operators; read and written only by the directory.
-    Operators = 70,
+macro_rules! tables {
+    ($( $(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $access:ident; )*) => {
+        /// What a stored value belongs to. Below 64 lie a tenant's tables, from 64 on the operator's.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Table { $( $(#[$doc])* $variant = $number, )* }
+
+        impl Table {
+            /// Every table.
+            pub const ALL: &'static [Table] = &[ $( Table::$variant, )* ];
+
+            /// The name used in messages.
+            pub const fn name(self) -> &'static str { match self { $( Self::$variant => $name, )* } }
+
+            /// Who may read and write it through the public methods.
+            pub(super) const fn access(self) -> Access { match self { $( Self::$variant => Access::$access, )* } }
+        }
+    };
 }
 
-impl Table {
-    /// Every table.
-    pub const ALL: &'static [Table] = &[
-        Table::Users,
-        Table::Documents,
-        Table::Chunks,
-        Table::Usage,
-        Table::Costs,
-        Table::Settings,
-        Table::Conversations,
-        Table::Messages,
-        Table::Budgets,
-        Table::Counters,
-        Table::Reservations,
-        Table::Buckets,
-        Table::Alerts,
-        Table::Cache,
-        Table::Replays,
-        Table::Jobs,
-        Table::FineTunes,
-        Table::OwnModels,
-        Table::Secrets,
-        Table::Vectors,
-        Table::Tenants,
-        Table::Tiers,
-        Table::Models,
-        Table::Prices,
-        Table::Providers,
-        Table::Amounts,
-        Table::Operators,
-    ];
-
-    /// The name used in messages.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Users => "users",
-            Self::Documents => "documents",
-            Self::Chunks => "chunks",
-            Self::Usage => "usage",
-            Self::Costs => "costs",
-            Self::Settings => "settings",
-            Self::Conversations => "conversations",
-            Self::Messages => "messages",
-            Self::Budgets => "budgets",
-            Self::Counters => "counters",
-            Self::Reservations => "reservations",
-            Self::Buckets => "buckets",
-            Self::Alerts => "alerts",
-            Self::Cache => "cache",
-            Self::Replays => "replays",
-            Self::Jobs => "jobs",
-            Self::FineTunes => "fine_tunes",
-            Self::OwnModels => "own_models",
-            Self::Secrets => "secrets",
-            Self::Vectors => "vectors",
-            Self::Tenants => "tenants",
-            Self::Tiers => "tiers",
-            Self::Models => "models",
-            Self::Prices => "prices",
-            Self::Providers => "providers",
-            Self::Amounts => "amounts",
-            Self::Operators => "operators",
-        }
-    }
-
-    /// Who may read and write it through the public methods.
-    pub(super) const fn access(self) -> Access {
-        match self {
-            Self::Documents | Self::Chunks | Self::Usage | Self::Costs | Self::Settings => Access::Tenant,
-            Self::Conversations
-            | Self::Messages
-            | Self::Budgets
-            | Self::Counters
-            | Self::Reservations
-            | Self::Buckets
-            | Self::Alerts
-            | Self::Cache
-            | Self::Replays
-            | Self::Jobs
-            | Self::FineTunes
-            | Self::OwnModels
-            | Self::Secrets
-            | Self::Vectors => Access::Tenant,
-            Self::Tiers | Self::Models | Self::Prices | Self::Providers => Access::Operator,
-            Self::Users | Self::Tenants | Self::Amounts | Self::Operators => Access::Directory,
-        }
-    }
+tables! {
+    /// Users of the tenant; read and written only through [`Tenant`](super::Tenant)'s user methods.
+    Users = 1, "users", Directory;
+    /// Documents.
+    Documents = 2, "documents", Tenant;
+    /// Chunks of documents.
+    Chunks = 3, "chunks", Tenant;
+    /// Usage events.
+    Usage = 4, "usage", Tenant;
+    /// Rolled-up costs.
+    Costs = 5, "costs", Tenant;
+    /// Settings of the tenant.
+    Settings = 6, "settings", Tenant;
+    /// Conversations of a user.
+    Conversations = 7, "conversations", Tenant;
+    /// Messages of conversations.
+    Messages = 8, "messages", Tenant;
+    /// Budgets that the tenant's owner set.
+    Budgets = 9, "budgets", Tenant;
+    /// What is spent and reserved, by window.
+    Counters = 10, "counters", Tenant;
+    /// Calls of models that are not settled yet.
+    Reservations = 11, "reservations", Tenant;
+    /// Levels of the rate limits.
+    Buckets = 12, "buckets", Tenant;
+    /// Thresholds that were passed.
+    Alerts = 13, "alerts", Tenant;
+    /// Answers that may be given again.
+    Cache = 14, "cache", Tenant;
+    /// Answers of calls that carried an idempotency key.
+    Replays = 15, "replays", Tenant;
+    /// Work in the background.
+    Jobs = 16, "jobs", Tenant;
+    /// Fine-tuning jobs.
+    FineTunes = 17, "fine_tunes", Tenant;
+    /// Models that only this tenant has.
+    OwnModels = 18, "own_models", Tenant;
+    /// The tenant's own keys of providers.
+    Secrets = 19, "secrets", Tenant;
+    /// Vectors of chunks, by embedding model.
+    Vectors = 20, "vectors", Tenant;
+    /// Who exists; read and written only by the directory.
+    Tenants = 64, "tenants", Directory;
+    /// Tiers, published to all.
+    Tiers = 65, "tiers", Operator;
+    /// Models, published to all.
+    Models = 66, "models", Operator;
+    /// Prices, published to all.
+    Prices = 67, "prices", Operator;
+    /// Providers, published to all; their keys are shown to nobody.
+    Providers = 68, "providers", Operator;
+    /// Numbers of the tenants for the operator, written by [`Batch::publish`](super::Batch::publish).
+    Amounts = 69, "amounts", Directory;
+    /// Operators; read and written only by the directory.
+    Operators = 70, "operators", Directory;
 }
 
 /// See [`Table::access`].

@@ -44,6 +44,7 @@ async fn answers(server: &Server) -> Vec<Vec<Vec<String>>> {
 async fn restarts_answer_the_same() {
     let mut server = Server::start("same");
     server.create_tenants(&[T]).await;
+    server.widen_tiers().await;
     let client = server.connect(T, "owner").await;
     client
         .batch_execute("CREATE USER bob PASSWORD 'pw-bob'")

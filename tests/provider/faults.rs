@@ -144,11 +144,8 @@ async fn silence_ends_at_the_deadline() {
         ..row()
     };
     for (model, stream) in [("stall", false), ("stall", true), ("stall-after", true)] {
-        // Bounded by the provider's own timeout, then by the statement's deadline.
-        for (row, within) in [
-            (&hasty, patience() - Instant::now()),
-            (&row(), Duration::from_millis(150)),
-        ] {
+        // Bounded by the provider's own timeout alone, then by the statement's deadline.
+        for (row, within) in [(&hasty, PATIENCE * 10), (&row(), Duration::from_millis(150))] {
             let deadline = Instant::now() + within;
             let request = prompt(model, &canary(), stream);
             let failed = async {

@@ -114,6 +114,16 @@ pub const SURFACES: &[Surface] = &[
         "DELETE FROM messages WHERE id = '{b_message}'",
         "INSERT INTO messages (conversation_id, content) VALUES ('{b_conversation}', 'x')",
     ]),
+    surface(Relation, "bulkhead.jobs", &[
+        "SELECT * FROM bulkhead.jobs",
+        "SELECT count(*), max(message) FROM jobs WHERE kind LIKE '%{token}%'",
+        "UPDATE bulkhead.jobs SET state = 'queued'",
+        "SELECT * FROM {b}.bulkhead.jobs",
+    ]),
+    surface(Function, "bulkhead.retry_job", &[
+        "SELECT bulkhead.retry_job('{b_document}')",
+        "SELECT bulkhead.retry_job(id) FROM bulkhead.jobs",
+    ]),
     surface(Relation, "bulkhead.cache_stats", &[
         "SELECT * FROM bulkhead.cache_stats",
         "SELECT * FROM cache_stats WHERE tenant = '{b}'",
@@ -217,6 +227,27 @@ pub const SURFACES: &[Surface] = &[
         "SELECT ai.rag('{token}', k => 1000)",
         "SELECT ai.rag('{b_question}', filter => '{\"tenant\": \"{b}\"}')",
         "SELECT ai.rag('{b}', '{b_question}')",
+    ]),
+    surface(Function, "ai.complete", &[
+        "SELECT ai.complete('{b_question}')",
+        "SELECT ai.complete('{b_question}', system => 'You work for {b}.')",
+        "SELECT ai.complete('x', model => '{b}')",
+        "SELECT ai.complete('{b}', '{b_question}', tenant => '{b}')",
+    ]),
+    surface(Function, "ai.chat", &[
+        "SELECT ai.chat('{b_conversation}', '{b_question}')",
+        "SELECT ai.chat('{b_conversation}', '{b_question}', rag => false)",
+        "SELECT * FROM ai.chat('{b_message}', '{b_question}')",
+        "SELECT ai.chat('{b}', '{b_conversation}', '{b_question}')",
+    ]),
+    surface(Function, "ai.stream", &[
+        "SELECT * FROM ai.stream('{b_question}')",
+        "SELECT * FROM ai.stream('x', model => '{b}')",
+    ]),
+    surface(Function, "ai.rag_stream", &[
+        "SELECT * FROM ai.rag_stream('{b_question}')",
+        "SELECT * FROM ai.rag_stream('{token}', k => 1000)",
+        "SELECT * FROM ai.rag_stream('{b}', '{b_question}')",
     ]),
     surface(Function, "ai.create_conversation", &[
         "SELECT ai.create_conversation('{token}') IS NOT NULL",

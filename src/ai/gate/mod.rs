@@ -390,11 +390,17 @@ impl Gate {
         if let Some(model) = other {
             (caller.notice)(format!("the provider answered with model \"{model}\""));
         }
-        // A provider that does not keep to what was asked is not believed about the rest either.
-        let text = match cut_to_tokens(sent, max_tokens) {
-            short if short.len() < sent.len() && finish.usage.is_none() => short.to_owned(),
-            _ => sent.clone(),
-        };
+        // A provider that does not keep to what was asked is cut off; its tokenizer may count less than ours.
+        let text = cut_to_tokens(
+            sent,
+            max_tokens.saturating_add(max_tokens / 4 + FOREIGN_TOKENS as usize),
+        );
+        if text.len() < sent.len() {
+            (caller.notice)(format!(
+                "the answer was longer than the {max_tokens} tokens asked for, and is cut"
+            ));
+        }
+        let text = text.to_owned();
         let usage = match finish.usage {
             Some(told) => Usage {
                 prompt: told.prompt,

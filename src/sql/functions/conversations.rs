@@ -7,9 +7,9 @@ use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use futures::future::BoxFuture;
 
 use super::{
-    Args,
+    Args, Function, Kind, Plane, READERS, Returns,
     ai::{one, one_text},
-    t,
+    parameter, t,
 };
 use crate::{
     ai::conversation::{Body, Conversation, rating},
@@ -17,6 +17,61 @@ use crate::{
     error::Result,
     sql::{documents, world::World},
 };
+
+/// Conversations of the user who acts.
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function {
+        name: "ai.create_conversation",
+        parameters: &[
+            parameter("title", Kind::Text, Some("NULL")),
+            parameter("retention_days", Kind::Int, Some("NULL")),
+            parameter("metadata", Kind::Jsonb, Some("'{}'")),
+        ],
+        returns: Returns::Value(t(Scalar::Uuid)),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: create,
+    },
+    Function {
+        name: "ai.add_message",
+        parameters: &[
+            parameter("conversation_id", Kind::Uuid, None),
+            parameter("role", Kind::Text, None),
+            parameter("content", Kind::Text, None),
+        ],
+        returns: Returns::Value(t(Scalar::Uuid)),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: add_message,
+    },
+    Function {
+        name: "ai.rate_message",
+        parameters: &[
+            parameter("message_id", Kind::Uuid, None),
+            parameter("rating", Kind::Int, None),
+        ],
+        returns: Returns::Value(t(Scalar::Uuid)),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: rate_message,
+    },
+    Function {
+        name: "ai.delete_conversation",
+        parameters: &[parameter("id", Kind::Uuid, None)],
+        returns: Returns::Value(t(Scalar::Uuid)),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: delete,
+    },
+    Function {
+        name: "ai.set_training_consent",
+        parameters: &[parameter("consent", Kind::Bool, None)],
+        returns: Returns::Value(t(Scalar::Bool)),
+        plane: Plane::Tenant(READERS),
+        effect: true,
+        call: set_training_consent,
+    },
+];
 
 type Answer = BoxFuture<'static, Result<RecordBatch>>;
 

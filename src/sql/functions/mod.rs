@@ -5,6 +5,7 @@
 
 mod ai;
 mod answers;
+mod args;
 mod conversations;
 mod operator;
 mod owner;
@@ -16,21 +17,21 @@ use std::sync::Arc;
 
 use datafusion::{
     arrow::{
-        array::{Array, AsArray, RecordBatch},
+        array::RecordBatch,
         compute::concat_batches,
-        datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType, Field, Float32Type, Schema},
+        datatypes::{DataType, Field, Schema},
     },
-    common::{Result as DfResult, ScalarValue},
+    common::ScalarValue,
     logical_expr::ScalarUDF,
 };
 use futures::{TryStreamExt, future::BoxFuture, stream::BoxStream};
-use uuid::Uuid;
+
+pub(super) use args::Args;
 
 use super::{pg, world::World};
 use crate::{
     codec::pgtype::{PgType, Scalar},
     error::{Code, Error, Result},
-    ledger::money::Nano,
     tenant::Role,
 };
 
@@ -147,7 +148,11 @@ const fn t(scalar: Scalar) -> PgType {
 
 /// Every function there is.
 pub(super) fn all() -> impl Iterator<Item = &'static Function> {
-    FUNCTIONS.iter().chain(owner::FUNCTIONS).chain(operator::FUNCTIONS)
+    FUNCTIONS
+        .iter()
+        .chain(conversations::FUNCTIONS)
+        .chain(owner::FUNCTIONS)
+        .chain(operator::FUNCTIONS)
 }
 
 /// What is asked of a model.
@@ -271,57 +276,6 @@ const FUNCTIONS: &[Function] = &[
         plane: Plane::Tenant(READERS),
         effect: false,
         call: answers::rag,
-    },
-    Function {
-        name: "ai.create_conversation",
-        parameters: &[
-            parameter("title", Kind::Text, Some("NULL")),
-            parameter("retention_days", Kind::Int, Some("NULL")),
-            parameter("metadata", Kind::Jsonb, Some("'{}'")),
-        ],
-        returns: Returns::Value(t(Scalar::Uuid)),
-        plane: Plane::Tenant(READERS),
-        effect: true,
-        call: conversations::create,
-    },
-    Function {
-        name: "ai.add_message",
-        parameters: &[
-            parameter("conversation_id", Kind::Uuid, None),
-            parameter("role", Kind::Text, None),
-            parameter("content", Kind::Text, None),
-        ],
-        returns: Returns::Value(t(Scalar::Uuid)),
-        plane: Plane::Tenant(READERS),
-        effect: true,
-        call: conversations::add_message,
-    },
-    Function {
-        name: "ai.rate_message",
-        parameters: &[
-            parameter("message_id", Kind::Uuid, None),
-            parameter("rating", Kind::Int, None),
-        ],
-        returns: Returns::Value(t(Scalar::Uuid)),
-        plane: Plane::Tenant(READERS),
-        effect: true,
-        call: conversations::rate_message,
-    },
-    Function {
-        name: "ai.delete_conversation",
-        parameters: &[parameter("id", Kind::Uuid, None)],
-        returns: Returns::Value(t(Scalar::Uuid)),
-        plane: Plane::Tenant(READERS),
-        effect: true,
-        call: conversations::delete,
-    },
-    Function {
-        name: "ai.set_training_consent",
-        parameters: &[parameter("consent", Kind::Bool, None)],
-        returns: Returns::Value(t(Scalar::Bool)),
-        plane: Plane::Tenant(READERS),
-        effect: true,
-        call: conversations::set_training_consent,
     },
     Function {
         name: "ai.clear_cache",
@@ -453,136 +407,6 @@ pub(super) fn fields(columns: Columns) -> Vec<Field> {
         .iter()
         .map(|(name, pg_type)| pg_type.field(name, true))
         .collect()
-}
-
-/// The checked arguments of one call, in the order of the parameters.
-pub(super) struct Args {
-    function: &'static Function,
-    values: Vec<ScalarValue>,
-}
-
-impl Args {
-    /// Casts every value to its parameter's type.
-    pub(super) fn new(function: &'static Function, values: Vec<ScalarValue>) -> DfResult<Self> {
-        let values = values
-            .into_iter()
-            .zip(function.parameters)
-            .map(|(value, parameter)| match value.data_type() {
-                DataType::Null => Ok(ScalarValue::Null),
-                given => value.cast_to(&parameter.kind.arrow(&given)),
-            })
-            .collect::<DfResult<_>>()?;
-        Ok(Self { function, values })
-    }
-
-    fn value(&self, i: usize) -> &ScalarValue {
-        self.values.get(i).unwrap_or(&ScalarValue::Null)
-    }
-
-    fn missing(&self, i: usize) -> Error {
-        let name = self.function.parameters.get(i).map_or("argument", |p| p.name);
-        Error::new(
-            Code::InvalidParameterValue,
-            format!("{}: {name} must not be null", self.function.name),
-        )
-    }
-
-    pub(super) fn text_or_null(&self, i: usize) -> Option<&str> {
-        match self.value(i) {
-            ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => {
-                Some(text)
-            }
-            _ => None,
-        }
-    }
-
-    pub(super) fn text(&self, i: usize) -> Result<&str> {
-        self.text_or_null(i).ok_or_else(|| self.missing(i))
-    }
-
-    pub(super) fn int_or_null(&self, i: usize) -> Option<i64> {
-        match self.value(i) {
-            ScalarValue::Int32(n) => n.map(i64::from),
-            _ => None,
-        }
-    }
-
-    pub(super) fn int(&self, i: usize) -> Result<i64> {
-        self.int_or_null(i).ok_or_else(|| self.missing(i))
-    }
-
-    /// An amount of USD, exactly as it was written.
-    pub(super) fn usd_or_null(&self, i: usize) -> Result<Option<Nano>> {
-        let whole = |n: i128| Nano::from_text(&n.to_string()).map(Some);
-        match self.value(i) {
-            value if value.is_null() => Ok(None),
-            ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => {
-                Nano::from_text(text).map(Some)
-            }
-            ScalarValue::Int16(Some(n)) => whole((*n).into()),
-            ScalarValue::Int32(Some(n)) => whole((*n).into()),
-            ScalarValue::Int64(Some(n)) => whole((*n).into()),
-            ScalarValue::Decimal128(Some(unscaled), _, scale) => {
-                let decimal = Decimal128Type::format_decimal(*unscaled, DECIMAL128_MAX_PRECISION, *scale);
-                Nano::from_text(&decimal).map(Some)
-            }
-            _ => {
-                let name = self.function.parameters.get(i).map_or("argument", |p| p.name);
-                let text = format!("{}: {name} must be numeric", self.function.name);
-                Err(Error::new(Code::DatatypeMismatch, text)
-                    .with_hint("write it out, such as 12.50, or cast to numeric"))
-            }
-        }
-    }
-
-    pub(super) fn bool_or_null(&self, i: usize) -> Option<bool> {
-        match self.value(i) {
-            ScalarValue::Boolean(b) => *b,
-            _ => None,
-        }
-    }
-
-    pub(super) fn bool(&self, i: usize) -> Result<bool> {
-        self.bool_or_null(i).ok_or_else(|| self.missing(i))
-    }
-
-    pub(super) fn uuid(&self, i: usize) -> Result<Uuid> {
-        let text = self.text(i)?;
-        Uuid::parse_str(text).map_err(|_| {
-            let shown: String = text.chars().take(40).collect();
-            Error::new(
-                Code::InvalidText,
-                format!("invalid input syntax for type uuid: \"{shown}\""),
-            )
-        })
-    }
-
-    pub(super) fn float_or_null(&self, i: usize) -> Option<f64> {
-        match self.value(i) {
-            ScalarValue::Float64(x) => *x,
-            _ => None,
-        }
-    }
-
-    /// Days since 1970.
-    pub(super) fn date(&self, i: usize) -> Result<i32> {
-        match self.value(i) {
-            ScalarValue::Date32(Some(day)) => Ok(*day),
-            _ => Err(self.missing(i)),
-        }
-    }
-
-    /// A vector, where the argument is one.
-    pub(super) fn vector(&self, i: usize) -> Option<Vec<f32>> {
-        match self.value(i) {
-            ScalarValue::List(list) if list.len() == 1 && !list.is_null(0) => {
-                let values = list.value(0);
-                let values = values.as_primitive_opt::<Float32Type>()?;
-                Some(values.iter().map(|v| v.unwrap_or(f32::NAN)).collect())
-            }
-            _ => None,
-        }
-    }
 }
 
 /// All rows of a stream at once.

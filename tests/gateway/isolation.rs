@@ -1,0 +1,159 @@
+//! Calls of several tenants and users: whose answer, whose key, whose turn.
+
+use std::time::Duration;
+
+use crate::common::provider::Provider;
+use crate::common::server::{one, password_of, rows};
+use crate::{KEY, run, served};
+
+/// B08, B09, F19: the same prompt of two users of two tenants is four calls, and each user's second is one of the
+/// cache at no cost. B11: what a client calls itself changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b08_b09_answers_are_their_askers() {
+    let provider = Provider::start();
+    let server = served(&provider, "echo", &["acme", "globex"]).await;
+    let prompt = "SELECT ai.complete('the same words of everybody', system => '')";
+    for round in 0..2 {
+        for tenant in ["acme", "globex"] {
+            let owner = server.connect(tenant, "owner").await;
+            if round == 0 {
+                run(
+                    &owner,
+                    &format!("CREATE USER bob PASSWORD '{}' IN ROLE member", password_of("bob")),
+                )
+                .await;
+            }
+            let bob = server.connect(tenant, "bob").await;
+            run(&bob, "SET application_name = 'owner'").await;
+            for client in [&owner, &bob] {
+                assert_eq!(
+                    one(client, prompt).await.as_deref(),
+                    Some("the same words of everybody")
+                );
+            }
+        }
+        assert_eq!(provider.log_of("the same words of everybody").len(), 4, "round {round}");
+    }
+    let owner = server.connect("acme", "owner").await;
+    let lines = rows(
+        &owner,
+        "SELECT user_id, status, cost_usd > 0 FROM bulkhead.usage WHERE operation = 'complete' ORDER BY at, id",
+    )
+    .await;
+    assert_eq!(
+        lines,
+        [
+            ["owner", "ok", "t"],
+            ["bob", "ok", "t"],
+            ["owner", "cache_hit", "f"],
+            ["bob", "cache_hit", "f"]
+        ]
+    );
+}
+
+/// A document that changes makes its answers new: nobody is given what it said before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_is_staler_than_the_documents() {
+    let provider = Provider::start();
+    let server = served(&provider, "echo", &["acme"]).await;
+    let client = server.connect("acme", "owner").await;
+    run(
+        &client,
+        "INSERT INTO documents (title, content) VALUES ('Kettle', 'The kettle is in room 0.')",
+    )
+    .await;
+    for room in 1..12 {
+        run(
+            &client,
+            &format!("UPDATE documents SET content = 'The kettle is in room {room}.'"),
+        )
+        .await;
+        for cached in ["f", "t"] {
+            let row = rows(&client, "SELECT cached, answer FROM ai.rag('Where is the kettle?')")
+                .await
+                .remove(0);
+            assert_eq!(row[0], cached);
+            assert!(row[1].contains(&format!("in room {room}.")), "{}", row[1]);
+        }
+    }
+}
+
+/// B14: a tenant's own key goes out for that tenant and for nobody else; nothing sent names a tenant or a user.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b14_a_tenants_key_is_its_own() {
+    let provider = Provider::start();
+    let server = served(&provider, "echo", &["acmecorp", "globexinc"]).await;
+    let acme = server.connect("acmecorp", "owner").await;
+    run(
+        &acme,
+        "SELECT bulkhead.set_provider_key('up', 'sk-acmes-very-own-key-42')",
+    )
+    .await;
+    run(&acme, "SELECT ai.complete('from acme', system => '')").await;
+    let globex = server.connect("globexinc", "owner").await;
+    run(&globex, "SELECT ai.complete('from globex', system => '')").await;
+    let sent_with = |words: &str| {
+        let entry = provider.log_of(words).remove(0);
+        entry["headers"].to_string()
+    };
+    assert!(sent_with("from acme").contains("sk-acmes-very-own-key-42"));
+    assert!(sent_with("from globex").contains(KEY));
+    for entry in provider.log() {
+        let all = entry.to_string();
+        assert!(!all.contains("acmecorp") && !all.contains("globexinc"), "{all}");
+    }
+}
+
+/// D10: a tenant that has as many calls under way as its tier allows is told so; another tenant's call is made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d10_a_hog_is_alone_with_it() {
+    let provider = Provider::start();
+    let server = served(&provider, "stall", &["hog", "other"]).await;
+    let operator = server.operator().await;
+    run(
+        &operator,
+        "UPDATE bulkhead.tiers SET concurrent_calls = 3 WHERE name = 'free'",
+    )
+    .await;
+    let mut stalled = Vec::new();
+    for i in 0..3 {
+        let mut raw = server.raw("hog", "owner").await;
+        let sql = format!("SELECT ai.complete('stalled {i}')");
+        raw.say(&[crate::common::raw::query(&sql)]).await;
+        stalled.push(raw);
+    }
+    while provider.log_of("stalled").len() < 3 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let hog = server.connect("hog", "owner").await;
+    assert_eq!(
+        crate::common::server::fails(&hog, "SELECT ai.complete('one more')").await,
+        "53400"
+    );
+    crate::use_model(&operator, "echo").await;
+    let other = server.connect("other", "owner").await;
+    assert_eq!(
+        one(&other, "SELECT ai.complete('at once', system => '')")
+            .await
+            .as_deref(),
+        Some("at once")
+    );
+}
+
+/// B13: how long a prompt takes does not tell whether another tenant has asked it: each tenant's first is a call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b13_nothing_is_faster_for_what_others_asked() {
+    let provider = Provider::start();
+    let server = served(&provider, "echo", &["acme", "globex"]).await;
+    for tenant in ["acme", "globex"] {
+        let client = server.connect(tenant, "owner").await;
+        for i in 0..20 {
+            run(
+                &client,
+                &format!("SELECT ai.complete('popular prompt {i}', system => '')"),
+            )
+            .await;
+        }
+    }
+    assert_eq!(provider.log_of("popular prompt").len(), 40);
+}

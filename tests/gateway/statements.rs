@@ -1,0 +1,155 @@
+//! Calls inside of statements: distinct inputs, sums, streams, conversations, and the demo with models of one's own.
+
+use std::process::Command;
+
+use crate::common::provider::Provider;
+use crate::common::raw::{query, text_rows};
+use crate::common::server::{binary, fails, one, rows};
+use crate::{lines, run, served};
+
+/// One call for each distinct input of a statement, however many rows have it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_call_for_each_distinct_input() {
+    let provider = Provider::start();
+    let server = served(&provider, "echo", &["acme"]).await;
+    let client = server.connect("acme", "owner").await;
+    run(&client, "SET ai.cache = off").await;
+    let sql = "SELECT DISTINCT ai.complete('input ' || (n % 5)::text, system => '') FROM generate_series(1, 20000) AS g(n) ORDER BY 1";
+    let answers: Vec<_> = rows(&client, sql).await.into_iter().flatten().collect();
+    assert_eq!(answers, ["input 0", "input 1", "input 2", "input 3", "input 4"]);
+    assert_eq!(provider.log_of("input ").len(), 5);
+    assert_eq!(lines(&client).await.len(), 5);
+}
+
+/// `ai.max_statement_usd` stops a statement before it passes the sum; `ai.on_error = 'null'` gives NULL instead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_has_its_own_limit() {
+    let provider = Provider::start();
+    let server = served(&provider, "echo", &["acme"]).await;
+    let client = server.connect("acme", "owner").await;
+    run(&client, "SET ai.cache = off").await;
+    run(&client, "SET ai.max_statement_usd = '0.0001'").await;
+    let many = "SELECT count(ai.complete('number ' || n::text, max_tokens => 20, system => '')) FROM generate_series(1, 200) AS g(n)";
+    assert_eq!(fails(&client, many).await, "53400");
+    let spent = "SELECT COALESCE(sum(cost_usd), 0) <= 0.0001 FROM bulkhead.usage WHERE operation = 'complete'";
+    assert_eq!(one(&client, spent).await.as_deref(), Some("t"));
+    run(&client, "SET ai.on_error = 'null'").await;
+    let some: i64 = one(&client, many).await.expect("a count").parse().expect("a number");
+    assert!((1..200).contains(&some), "{some} answers");
+}
+
+/// A stream's rows are read before its answer is complete: this provider never completes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_come_before_the_answer_is_complete() {
+    let provider = Provider::start();
+    let server = served(&provider, "stall-after", &["acme"]).await;
+    let mut raw = server.raw("acme", "owner").await;
+    raw.say(&[query("SELECT content FROM ai.stream('first words', system => '')")])
+        .await;
+    let first = raw.until(b'D').await;
+    assert_eq!(text_rows(&first).len(), 1);
+}
+
+/// The pieces of a stream are the answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_the_whole_answer() {
+    let provider = Provider::start();
+    let server = served(&provider, "slow-stream-20", &["acme"]).await;
+    let client = server.connect("acme", "owner").await;
+    let pieces = rows(
+        &client,
+        "SELECT seq, content FROM ai.stream('every word of it', system => '')",
+    )
+    .await;
+    assert!(pieces.len() > 1, "{pieces:?}");
+    let seqs: Vec<_> = pieces
+        .iter()
+        .map(|row| row[0].parse::<usize>().expect("a number"))
+        .collect();
+    assert_eq!(seqs, (1..=pieces.len()).collect::<Vec<_>>());
+    assert_eq!(
+        pieces.iter().map(|row| &*row[1]).collect::<String>(),
+        "every word of it"
+    );
+    assert_eq!(lines(&client).await[0][1..], ["4", "4", "1900", "f"]);
+}
+
+/// What a conversation is told again: its messages in order, with the system prompt; and nothing of another's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conversations_remember() {
+    let provider = Provider::start();
+    let server = served(&provider, "echo", &["acme"]).await;
+    let client = server.connect("acme", "owner").await;
+    let id = one(&client, "SELECT ai.create_conversation('one')")
+        .await
+        .expect("an id");
+    let other = one(&client, "SELECT ai.create_conversation('two')")
+        .await
+        .expect("an id");
+    for (id, message) in [(&id, "I am Ada"), (&other, "I am Bob"), (&id, "Who am I?")] {
+        run(&client, &format!("SELECT ai.chat('{id}', '{message}', rag => false)")).await;
+    }
+    let body = &provider.log_of("Who am I?").remove(0)["body"];
+    let told: Vec<(String, String)> = body["messages"]
+        .as_array()
+        .expect("messages")
+        .iter()
+        .map(|m| {
+            (
+                m["role"].as_str().unwrap_or("").to_owned(),
+                m["content"].as_str().unwrap_or("").to_owned(),
+            )
+        })
+        .collect();
+    assert_eq!(told[0].0, "system");
+    let rest: Vec<(&str, &str)> = told[1..].iter().map(|(role, content)| (&**role, &**content)).collect();
+    assert_eq!(
+        rest,
+        [("user", "I am Ada"), ("assistant", "I am Ada"), ("user", "Who am I?")]
+    );
+    assert!(told[0].1.contains("acme"));
+    let messages = rows(
+        &client,
+        &format!("SELECT seq, role, content FROM ai.messages WHERE conversation_id = '{id}' ORDER BY seq"),
+    )
+    .await;
+    assert_eq!(messages.len(), 4);
+    assert_eq!(messages[3], ["4", "assistant", "Who am I?"]);
+    // A failed call leaves no half of a turn.
+    crate::use_model(&server.operator().await, "bad-json").await;
+    assert_eq!(
+        fails(&client, &format!("SELECT ai.chat('{id}', 'lost')")).await,
+        "58030"
+    );
+    let count = format!("SELECT count(*) FROM ai.messages WHERE conversation_id = '{id}'");
+    assert_eq!(one(&client, &count).await.as_deref(), Some("4"));
+}
+
+/// The demo runs as it is with a provider that only configuration names.
+#[test]
+fn the_demo_with_a_provider() {
+    let provider = Provider::start();
+    let dir = crate::common::server::fresh_dir("demo");
+    let sql = format!(
+        "INSERT INTO bulkhead.providers (name, base_url, api_key) VALUES ('mine', '{}', 'sk-mine');
+         INSERT INTO bulkhead.model_prices (provider, model, valid_from, input_nanousd, cached_input_nanousd, output_nanousd, reasoning_nanousd, embedding_nanousd)
+             VALUES ('mine', 'echo', '2020-01-01', 150, 75, 600, 600, 0);
+         UPDATE bulkhead.models SET provider = 'mine', model = 'echo' WHERE kind = 'chat';",
+        provider.base_url()
+    );
+    let file = dir.join("operator.sql");
+    std::fs::write(&file, sql).expect("a file");
+    let done = Command::new(binary())
+        .args(["demo", "--once", "--operator-sql"])
+        .arg(&file)
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(
+        done.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert_eq!(provider.log_of("backups").len(), 2, "one call for each tenant");
+    let _ = std::fs::remove_dir_all(dir);
+}
