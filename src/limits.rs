@@ -266,5 +266,3 @@ pub const REEMBED_ROUNDS: u32 = 5;
 pub const REEMBED_LAST: Duration = Duration::from_secs(10);
 /// Vectors deleted in one commit.
 pub const VECTORS_A_COMMIT: usize = 1_000;
-/// Who is named on usage lines of work in the background.
-pub const JOB_USER: &str = "bulkhead";

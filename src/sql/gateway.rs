@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{
     embedding::Origin,
     engine::Engine,
+    jobs,
     statement::Statement,
     world::{TenantState, TenantWorld},
 };
@@ -108,7 +109,7 @@ impl Gateway {
     /// 55000 where the tenant's tier is gone.
     pub(super) async fn of_job(engine: &Engine, state: &TenantState) -> Result<Self> {
         let statement = Arc::new(Statement::new(limits::REEMBED_CALL, None));
-        let user = limits::JOB_USER.to_owned();
+        let user = jobs::USER.to_owned();
         Self::open(
             engine,
             state,

@@ -10,6 +10,9 @@ use crate::{
     tenant::{Batch, Table, Tenant},
 };
 
+/// Who is named on the usage lines of a job.
+pub(super) const USER: &str = "bulkhead";
+
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum State {

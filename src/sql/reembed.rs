@@ -406,7 +406,7 @@ impl Work {
             self.job.message = None;
             self.job.put(&mut batch)?;
             if self.next.is_builtin() {
-                metering::embedded(&self.state.meter, limits::JOB_USER, &mut batch, tokens as i64)?;
+                metering::embedded(&self.state.meter, jobs::USER, &mut batch, tokens as i64)?;
             }
             match self.tenant().commit(batch).await {
                 // A document was written between the look at it and the commit.

@@ -499,12 +499,11 @@ impl Session {
             return Ok(());
         };
         let (tx, _turn, spaces, commits) = loop {
-            if world
-                .tx
-                .lock()
-                .has_strays(world.state.embeddings.current()?.active.space)
-            {
-                world.spaces().await?;
+            let active = world.state.embeddings.current()?.active.space;
+            let strays = world.tx.lock().has_strays(active);
+            if strays && let Err(error) = world.spaces().await {
+                *world.tx.lock() = Default::default();
+                return Err(error);
             }
             let tx = std::mem::take(&mut *world.tx.lock());
             if tx.is_empty() {

