@@ -266,3 +266,5 @@ pub const REEMBED_ROUNDS: u32 = 5;
 pub const REEMBED_LAST: Duration = Duration::from_secs(10);
 /// Vectors deleted in one commit.
 pub const VECTORS_A_COMMIT: usize = 1_000;
+/// Rows whose calls of models EXPLAIN sizes.
+pub const EXPLAIN_ROWS: usize = 10_000;

@@ -1,5 +1,7 @@
 //! What the benchmarks share: a server under test, the machine they run on, and how measurements are summed up.
 
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
 #[path = "../../tests/common/mod.rs"]
 pub mod common;
 

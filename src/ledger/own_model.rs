@@ -103,7 +103,7 @@ mod tests {
         batch.put(Table::OwnModels, &own.key(), own.encode().unwrap());
         acme.commit(batch).await.unwrap();
         assert_eq!(OwnModel::find(&acme, "support").unwrap(), Some(own.clone()));
-        assert_eq!(OwnModel::all(&acme).unwrap(), [own.clone()]);
+        assert_eq!(OwnModel::all(&acme).unwrap(), std::slice::from_ref(&own));
         assert_eq!(OwnModel::find(&globex, "support").unwrap(), None);
         assert!(OwnModel::all(&globex).unwrap().is_empty());
         let [_, large, _] = model::defaults();

@@ -236,11 +236,9 @@ impl Session {
             }
         };
         let text = displayable(physical.as_ref()).indent(verbose).to_string();
-        texts(
-            &["QUERY PLAN"],
-            vec![text.lines().map(str::to_owned).collect()],
-            "EXPLAIN",
-        )
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.extend(self.model_calls(&physical).await?);
+        texts(&["QUERY PLAN"], vec![lines], "EXPLAIN")
     }
 
     async fn end(&mut self, commit: bool, chain: bool) -> Result<Answer> {

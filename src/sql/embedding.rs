@@ -19,12 +19,14 @@ use uuid::Uuid;
 use super::{
     documents::{self, Cut, Vector, Written, vector_key},
     engine::Engine,
+    gateway::Gateway,
     world::TenantWorld,
 };
 use crate::{
     ai::{
         corpus::{Corpus, Layers, Space},
         embedder,
+        gate::models::Target,
     },
     error::{Code, Error, Result},
     ledger::{
@@ -275,6 +277,15 @@ impl TenantWorld {
             .replace(alone, replaced, batch, move || index.replace(Corpus::of(space)))
             .await?;
         embeddings.current()
+    }
+
+    /// The embedding model of a name; without one that of the vectors which are searched, because what it gives is
+    /// for comparing with them.
+    pub(super) async fn embedding_model(&self, gateway: &Gateway, asked: Option<&str>) -> Result<Target> {
+        match asked {
+            Some(name) => gateway.embedding_model(name),
+            None => gateway.embedder(&self.spaces().await?.active),
+        }
     }
 
     /// Vectors of texts by the model of a space.

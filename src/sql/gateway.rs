@@ -331,6 +331,29 @@ impl Gateway {
         })
     }
 
+    /// Makes a call of a conversation. `rows` puts what belongs to the answer, whose citations are JSON text, into
+    /// the commit that settles it.
+    ///
+    /// # Errors
+    /// Those of the gate and of `rows`.
+    pub(super) async fn converse(
+        &self,
+        world: &TenantWorld,
+        call: &Call,
+        mut rows: impl FnMut(&mut Batch, &Answer, &str) -> Result<()>,
+    ) -> Result<Given> {
+        let gate = &world.engine.gate;
+        let size = gate.size(&self.caller, call)?;
+        let rows = |batch: &mut Batch, answer: &Answer| rows(batch, answer, &citations(&answer.citations)?);
+        let answer = gate.complete(&self.caller, call, &size, rows).await?;
+        Ok(Given {
+            citations: citations(&answer.citations)?,
+            text: answer.text,
+            line: answer.line,
+            cached: false,
+        })
+    }
+
     /// Gives an answer again. The line says so, and costs nothing.
     async fn again(
         &self,

@@ -16,6 +16,7 @@ mod dml;
 mod documents;
 mod embedding;
 mod engine;
+mod estimate;
 mod functions;
 mod gateway;
 mod guard;

@@ -276,7 +276,10 @@ impl Session {
             world.state.meter.statement(&world.acting_user());
         }
         let most = self.settings.lock().call().max_statement;
-        self.world.desk().begin(Statement::new(self.statement_timeout(), most));
+        let alone = self.status == Status::Idle;
+        self.world
+            .desk()
+            .begin(Statement::new(self.statement_timeout(), most), alone);
         // What now() is for this statement.
         self.state.mark_start_execution();
         self.sync_asker();

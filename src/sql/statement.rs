@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -26,6 +26,8 @@ pub(super) struct Desk {
     /// Messages for the client.
     pub(super) notices: Mutex<Vec<Notice>>,
     statement: Mutex<Arc<Statement>>,
+    /// Whether the running statement is a transaction of its own.
+    alone: AtomicBool,
 }
 
 impl Desk {
@@ -34,12 +36,19 @@ impl Desk {
             settings,
             notices: Mutex::default(),
             statement: Mutex::new(Arc::new(Statement::new(limits::STATEMENT_TIMEOUT, None))),
+            alone: AtomicBool::new(false),
         }
     }
 
-    /// A statement begins.
-    pub(super) fn begin(&self, statement: Statement) {
+    /// A statement begins; `alone` if it is a transaction of its own.
+    pub(super) fn begin(&self, statement: Statement, alone: bool) {
         *self.statement.lock() = Arc::new(statement);
+        self.alone.store(alone, Ordering::Relaxed);
+    }
+
+    /// Whether the running statement is a transaction of its own.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone.load(Ordering::Relaxed)
     }
 
     /// The running statement.

@@ -90,8 +90,7 @@ async fn f09_what_providers_claim() {
     let operator = server.operator().await;
     let client = server.connect("acme", "owner").await;
     run(&client, "SET ai.cache = off").await;
-    let mut at = 0;
-    for (model, estimated) in [
+    let models = [
         ("echo", "f"),
         ("usage-first", "f"),
         ("no-usage", "t"),
@@ -99,7 +98,8 @@ async fn f09_what_providers_claim() {
         ("absurd-usage", "t"),
         ("text-usage", "t"),
         ("other-model", "t"),
-    ] {
+    ];
+    for (at, (model, estimated)) in models.into_iter().enumerate() {
         use_model(&operator, model).await;
         let answer = one(
             &client,
@@ -108,7 +108,6 @@ async fn f09_what_providers_claim() {
         .await;
         assert_eq!(answer.as_deref(), Some("one two three"), "{model}");
         let line = lines(&client).await.swap_remove(at);
-        at += 1;
         assert_eq!((&*line[0], &*line[4]), ("ok", estimated), "{model}: {line:?}");
         let cost: i64 = line[3].parse().expect("a number");
         assert!((1..=100 * 40 + 500 * 50).contains(&cost), "{model} costs {cost}");

@@ -281,11 +281,7 @@ pub(super) fn embed(world: Arc<World>, args: Args) -> Answer {
         let text = args.text(0)?;
         check_query(text)?;
         let gateway = world.gateway().await?;
-        let target = match args.text_or_null(1) {
-            Some(name) => gateway.embedding_model(name)?,
-            // What it gives is for comparing with what is stored.
-            None => gateway.embedder(&world.spaces().await?.active)?,
-        };
+        let target = world.embedding_model(&gateway, args.text_or_null(1)).await?;
         let mut embeddings = world
             .engine
             .gate

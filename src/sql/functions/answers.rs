@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     ai::{
-        conversation::{Body, Role, window},
+        conversation::{Body, Role, Staged, window},
         corpus::Mode,
         prompt::Passage,
         provider::Message,
@@ -26,6 +26,7 @@ use crate::{
     },
     codec::pgtype::Scalar,
     error::{Code, Error, Result},
+    ledger::usage::now_micros,
     limits,
     sql::{
         gateway::{Gateway, Given, Searched, Wishes},
@@ -96,7 +97,7 @@ fn check_prompt(text: &str) -> Result<()> {
 }
 
 /// The wishes of `complete(prompt, model, max_tokens, temperature, system)`.
-fn completion_wishes(args: &Args) -> Result<Wishes> {
+pub(in crate::sql) fn completion_wishes(args: &Args) -> Result<Wishes> {
     Ok(Wishes {
         model: args.text_or_null(1).map(str::to_owned),
         max_tokens: args.int_or_null(2),
@@ -143,7 +144,7 @@ pub(super) fn rag(world: Arc<World>, args: Args) -> Answer {
     })
 }
 
-fn rag_wishes(args: &Args) -> Wishes {
+pub(in crate::sql) fn rag_wishes(args: &Args) -> Wishes {
     Wishes {
         model: args.text_or_null(3).map(str::to_owned),
         max_tokens: args.int_or_null(4),
@@ -176,6 +177,17 @@ pub(super) fn chat(world: Arc<World>, args: Args) -> Answer {
         let (id, message) = (args.uuid(0)?, args.text(1)?);
         let said = Body::new(Role::User, message)?;
         let (stored, user) = world.conversations();
+        // By itself, the statement writes both messages in the commit that settles the call; in a transaction they
+        // are the transaction's, and only what the call cost is written at once.
+        let at_once = world.desk.is_alone() && world.tx.lock().is_empty();
+        let mut turn = Staged::default();
+        let _held = match at_once {
+            true => {
+                turn.append(&stored, &user, id, said.clone())?;
+                Some(world.state.turns.hold(&turn).await)
+            }
+            false => None,
+        };
         let (conversation, messages) = {
             let tx = world.tx.lock();
             let conversation = tx.conversations().find(&stored, &user, id)?;
@@ -210,8 +222,13 @@ pub(super) fn chat(world: Arc<World>, args: Args) -> Answer {
             )
             .await?;
             let made = window::summary(*covered.end(), &text);
-            let mut tx = world.tx.lock();
-            tx.conversations_mut().summarise(&stored, &user, id, made.clone())?;
+            match at_once {
+                true => turn.summarise(&stored, &user, id, made.clone())?,
+                false => {
+                    let mut tx = world.tx.lock();
+                    tx.conversations_mut().summarise(&stored, &user, id, made.clone())?;
+                }
+            }
             summary = Some(made);
         }
         let shown = window::history(&messages, message, summary.as_ref(), memory, encoding)?;
@@ -239,20 +256,28 @@ pub(super) fn chat(world: Arc<World>, args: Args) -> Answer {
             call.system.push_str("\n\n");
             call.system.push_str(&text);
         }
-        let answered = gateway.ask(world, &call, None).await?;
-        let reply = Body {
-            model: Some(answered.line.model.clone()),
-            cost: Some(answered.line.cost),
-            citations: Some(answered.citations.clone()),
-            ..Body::new(Role::Assistant, &answered.text)?
-        };
-        let message_id = {
-            let mut tx = world.tx.lock();
-            let staged = tx.conversations_mut();
-            staged.append(&stored, &user, id, said)?;
-            staged.append(&stored, &user, id, reply)?
-        };
-        row(CHAT_COLUMNS, &answered, Some(message_id))
+        let mut message_id = None;
+        let answered = gateway
+            .converse(world, &call, |batch, answer, citations| {
+                let reply = Body {
+                    model: Some(answer.line.model.clone()),
+                    cost: Some(answer.line.cost),
+                    citations: Some(citations.to_owned()),
+                    ..Body::new(Role::Assistant, &answer.text)?
+                };
+                if at_once {
+                    message_id = Some(turn.append(&stored, &user, id, reply)?);
+                    turn.fill(&world.tenant, batch, now_micros())?;
+                } else {
+                    let mut tx = world.tx.lock();
+                    let staged = tx.conversations_mut();
+                    staged.append(&stored, &user, id, said.clone())?;
+                    message_id = Some(staged.append(&stored, &user, id, reply)?);
+                }
+                Ok(())
+            })
+            .await?;
+        row(CHAT_COLUMNS, &answered, message_id)
     })
 }
 

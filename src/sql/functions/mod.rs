@@ -4,7 +4,7 @@
 //! functions, which hold nothing of a session, are in [`vector`].
 
 mod ai;
-mod answers;
+pub(super) mod answers;
 mod args;
 mod conversations;
 mod operator;
