@@ -15,6 +15,8 @@ mod complaints;
 mod dml;
 mod documents;
 mod embedding;
+#[cfg(test)]
+mod embedding_tests;
 mod engine;
 mod estimate;
 mod functions;
