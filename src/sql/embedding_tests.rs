@@ -21,7 +21,7 @@ use crate::{
         price::{self, Price},
     },
     tenant::{Directory, Table, testing},
-    vector::Embedding,
+    vector::{Embedding, Metric},
 };
 
 async fn opened() -> (Arc<Directory>, Arc<Engine>, Session) {
@@ -160,6 +160,45 @@ async fn a_transaction_that_was_begun_before_commits_by_the_new_model() {
         all.iter().all(|(space, model, _)| (*space, &**model) == (1, "other")),
         "{all:?}"
     );
+    stop.cancel();
+    background.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_written_while_the_model_changes_are_found() {
+    let (directory, engine, mut session) = opened().await;
+    for n in 0..200 {
+        let sql = format!("INSERT INTO documents (title, content) VALUES ('t{n}', 'the harbour number{n}')");
+        run(&mut session, &sql).await.unwrap();
+    }
+    let stop = CancellationToken::new();
+    let background = tokio::spawn(engine.clone().background(stop.clone()));
+    let login = testing::log_in(&directory, "acme", "owner", "secret").unwrap();
+    let mut other = Session::open(engine.clone(), login, &[]).await.unwrap();
+    let written = CancellationToken::new();
+    let enough = written.clone();
+    let writer = tokio::spawn(async move {
+        let mut more = 0;
+        while !enough.is_cancelled() {
+            let sql = format!("INSERT INTO documents (title, content) VALUES ('m{more}', 'the harbour {more}')");
+            run(&mut other, &sql).await.unwrap();
+            more += 1;
+        }
+        more
+    });
+    for model in ["other", "third", "fourth"] {
+        set_default(&directory, &engine, model).await;
+        settled(tenant(&session), model).await;
+    }
+    written.cancel();
+    let documents = 200 + writer.await.unwrap();
+    let world = tenant(&session);
+    let found = world.search(Some("harbour"), |layers, embedding| {
+        let query = embedding.map(|(_, vector)| vector.as_slice()).unwrap_or_default();
+        layers.nearest(Metric::Cosine, query, usize::MAX, None)
+    });
+    assert_eq!(found.await.unwrap().len(), documents);
+    assert_eq!(vectors(world).len(), documents);
     stop.cancel();
     background.await.unwrap();
 }
