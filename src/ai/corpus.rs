@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -20,6 +21,11 @@ const TITLE_WORDS: usize = 64;
 /// Tombstones below this number are never worth a compaction.
 const COMPACT_MIN: usize = 64;
 
+/// The vectors that one embedding model gave one tenant's chunks, numbered in the order in which the models came
+/// into use. A distance between vectors of two spaces means nothing, be they of equal length or not: none is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Space(pub u32);
+
 /// A document as it enters a [`Corpus`].
 #[derive(Clone, Debug)]
 pub struct DocumentEntry {
@@ -29,6 +35,8 @@ pub struct DocumentEntry {
     pub title: String,
     /// What filters are compared with.
     pub metadata: Arc<Value>,
+    /// Where the vectors of its chunks are from.
+    pub space: Space,
     /// Its chunks, in order.
     pub chunks: Vec<ChunkEntry>,
 }
@@ -42,13 +50,14 @@ pub struct ChunkEntry {
     pub no: i32,
     /// [`Terms::of`] its text, without the title.
     pub terms: Terms,
-    /// Its vector; all of a corpus have the same length.
+    /// Its vector; all of a corpus are of one space and have the same length.
     pub embedding: Embedding,
 }
 
 /// One tenant's documents, searchable.
 #[derive(Default)]
 pub struct Corpus {
+    space: Space,
     /// Absent while there is no chunk. Its rows are the slots below.
     arena: Option<Arena>,
     postings: Postings,
@@ -68,17 +77,31 @@ struct Held {
 }
 
 impl Corpus {
-    /// Without documents.
-    pub fn new() -> Self {
-        Self::default()
+    /// Without documents, for vectors of this space.
+    pub fn of(space: Space) -> Self {
+        Self {
+            space,
+            ..Self::default()
+        }
+    }
+
+    /// Which vectors it holds.
+    pub fn space(&self) -> Space {
+        self.space
+    }
+
+    /// The ids of its documents, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = Uuid> {
+        self.documents.keys().copied()
     }
 
     /// Adds a document, in place of any former version of it.
     ///
     /// # Errors
-    /// [`Code::DataException`] when an embedding's length is not that of the others; nothing has
-    /// changed then.
+    /// [`Code::DataException`] when an embedding is of another space or its length is not that of the
+    /// others; nothing has changed then.
     pub fn upsert(&mut self, document: DocumentEntry) -> Result<()> {
+        same(self.space, document.space)?;
         let others = self.len() > self.documents.get(&document.id).map_or(0, |held| held.slots.len());
         let mut expected = self.dimensions().filter(|_| others);
         for chunk in &document.chunks {
@@ -179,6 +202,16 @@ impl Corpus {
     }
 }
 
+fn same(expected: Space, given: Space) -> Result<()> {
+    match expected == given {
+        true => Ok(()),
+        false => Err(Error::new(
+            Code::DataException,
+            "vectors of two embedding models cannot be compared",
+        )),
+    }
+}
+
 /// What a search is run for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -212,8 +245,8 @@ impl std::str::FromStr for Mode {
 pub struct SearchQuery<'a> {
     /// The words to look for.
     pub text: &'a str,
-    /// Their embedding; without one a hybrid search goes by keywords alone.
-    pub embedding: Option<&'a Embedding>,
+    /// Their embedding, and the space it is of; without one a hybrid search goes by keywords alone.
+    pub embedding: Option<(Space, &'a Embedding)>,
     /// Most results; none gives none.
     pub k: usize,
     /// What to rank by.
@@ -318,7 +351,7 @@ impl<'a> Layers<'a> {
     /// The best chunks for a query, best first: always as many as match, up to `k`.
     ///
     /// # Errors
-    /// [`Code::DataException`] when the embedding's length is not that of the corpus,
+    /// [`Code::DataException`] when the embedding's space or length is not that of the corpus,
     /// [`Code::InvalidParameterValue`] for [`Mode::Vector`] without an embedding.
     pub fn search(&self, query: &SearchQuery) -> Result<Vec<Hit>> {
         let embedding = match (query.mode, query.embedding) {
@@ -329,7 +362,14 @@ impl<'a> Layers<'a> {
                     "a vector search needs an embedding",
                 ));
             }
-            (_, embedding) => embedding,
+            (_, Some((space, embedding))) => {
+                same(self.base.space, space)?;
+                if let Some(overlay) = self.overlay {
+                    same(overlay.space, space)?;
+                }
+                Some(embedding)
+            }
+            (Mode::Hybrid, None) => None,
         };
         let views = self.views(query.filter);
         let terms: Vec<u64> = match query.mode {

@@ -36,6 +36,7 @@ impl Made {
             id: Uuid::from_u128(id),
             title: self.title.clone(),
             metadata: Arc::new(json!({ "kind": self.kind })),
+            space: Space::default(),
             chunks: chunks.collect(),
         }
     }
@@ -58,7 +59,7 @@ fn made() -> impl Strategy<Value = Made> {
 }
 
 fn corpus(documents: &[Made]) -> Corpus {
-    let mut corpus = Corpus::new();
+    let mut corpus = Corpus::default();
     for document in documents {
         corpus.upsert(document.entry()).unwrap();
     }
@@ -155,7 +156,7 @@ proptest! {
 
         let filter = kind.map(|kind| Filter::new(json!({ "kind": kind })).unwrap());
         let embedding = vector(&query);
-        let search = SearchQuery { text: &query, embedding: Some(&embedding), k, mode, filter: filter.as_ref() };
+        let search = SearchQuery { text: &query, embedding: Some((Space::default(), &embedding)), k, mode, filter: filter.as_ref() };
         let hits = layers.search(&search).unwrap();
         prop_assert_eq!(&hits, &plain.search(&search).unwrap());
 
@@ -183,7 +184,7 @@ fn churn_is_compacted_and_changes_nothing() {
         chunks: (0..3).map(|no| format!("a b{no} turn{turn} word{id}")).collect(),
         kind: id % 3,
     };
-    let mut churned = Corpus::new();
+    let mut churned = Corpus::default();
     for turn in 0..200 {
         for id in 0..12 {
             churned.upsert(make(id, turn).entry()).unwrap();
@@ -201,7 +202,7 @@ fn churn_is_compacted_and_changes_nothing() {
         let embedding = vector("a b");
         let query = SearchQuery {
             text: "word7 b1 turn3 turn199",
-            embedding: Some(&embedding),
+            embedding: Some((Space::default(), &embedding)),
             k: 50,
             mode,
             filter: None,
@@ -250,7 +251,7 @@ fn a_wrong_length_is_refused_and_changes_nothing() {
     for mode in [Mode::Hybrid, Mode::Vector] {
         let query = SearchQuery {
             text: "a",
-            embedding: Some(&embedding),
+            embedding: Some((Space::default(), &embedding)),
             k: 1,
             mode,
             filter: None,
@@ -268,4 +269,44 @@ fn a_wrong_length_is_refused_and_changes_nothing() {
         "bm25".parse::<Mode>().unwrap_err().message(),
         "mode must be 'hybrid', 'vector' or 'keyword'"
     );
+}
+
+#[test]
+fn vectors_of_two_models_are_never_compared() {
+    let made = |id: u8| Made {
+        id,
+        title: String::new(),
+        chunks: vec!["a b".to_owned()],
+        kind: 0,
+    };
+    let mut base = corpus(&[made(1)]);
+    // Of equal length, yet of another model.
+    let mut other = made(2).entry();
+    other.space = Space(1);
+    assert_eq!(base.upsert(other.clone()).unwrap_err().code(), Code::DataException);
+    assert_eq!((base.documents(), base.space()), (1, Space(0)));
+
+    let mut overlay = Corpus::of(Space(1));
+    overlay.upsert(other).unwrap();
+    let (hidden, embedding) = (HashSet::new(), vector("a"));
+    let query = |space| SearchQuery {
+        text: "a",
+        embedding: Some((space, &embedding)),
+        k: 5,
+        mode: Mode::Hybrid,
+        filter: None,
+    };
+    let search = |overlay, space| {
+        let layers = Layers {
+            base: &base,
+            overlay,
+            hidden: &hidden,
+        };
+        layers.search(&query(space)).map(|hits| hits.len())
+    };
+    assert_eq!(search(None, Space(0)).unwrap(), 1);
+    assert_eq!(search(None, Space(1)).unwrap_err().code(), Code::DataException);
+    for space in [Space(0), Space(1)] {
+        assert_eq!(search(Some(&overlay), space).unwrap_err().code(), Code::DataException);
+    }
 }

@@ -22,6 +22,8 @@ pub struct TenantPlan {
     pub model: Option<String>,
     /// Alias of the embedding model, instead of the default.
     pub embedding_model: Option<String>,
+    /// When that was set last, in microseconds since 1970 UTC; a re-embedding that failed before is tried again.
+    pub embedding_set_at_micros: i64,
     /// The tenant's own system prompt.
     pub system_prompt: Option<SystemPrompt>,
     /// Its former ones, oldest first.
@@ -77,6 +79,7 @@ impl Default for TenantPlan {
             timezone: "UTC".to_owned(),
             model: None,
             embedding_model: None,
+            embedding_set_at_micros: 0,
             system_prompt: None,
             prompt_history: Vec::new(),
             budgets: Vec::new(),

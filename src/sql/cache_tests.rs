@@ -63,10 +63,10 @@ async fn search(world: &TenantWorld, word: &str) -> String {
         mode: Mode::Keyword,
         filter: None,
     };
-    let hits = world.with_layers(|layers| layers.search(&query)).await.unwrap();
+    let hits = world.search(None, |layers, _| layers.search(&query)).await.unwrap();
     let mut found: Vec<String> = hits
         .iter()
-        .filter_map(|hit| world.chunk(hit.document, hit.chunk_no as u32).unwrap())
+        .filter_map(|hit| world.chunk(hit.document, hit.chunk_no as u32, false).unwrap())
         .map(|chunk| chunk.content)
         .collect();
     found.sort();

@@ -25,9 +25,10 @@ use datafusion::{
     logical_expr::{AggregateUDF, ScalarUDF, WindowUDF, planner::ExprPlanner},
     prelude::SessionConfig,
 };
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{builtin, calls, functions, nearest::NearestRule, pg, world::TenantState, yielding::Yielding};
+use super::{builtin, calls, functions, nearest::NearestRule, pg, reembed, world::TenantState, yielding::Yielding};
 use crate::{
     ai::{gate::Gate, tokens, webhook::Webhooks},
     error::{Code, Error, Result},
@@ -57,6 +58,8 @@ pub struct Engine {
     pub(super) gate: Gate,
     pub(super) webhooks: Arc<Webhooks>,
     pub(super) providers: Cached<Providers>,
+    /// Wakes the work that embeds documents anew.
+    pub(super) reembed: Notify,
     operators: AtomicUsize,
     /// Held from the checks of a change to the operator's tables to its commit.
     pub(super) operator_writes: tokio::sync::Mutex<()>,
@@ -99,6 +102,7 @@ impl Engine {
             gate: Gate::default(),
             webhooks: Arc::default(),
             providers: Cached::default(),
+            reembed: Notify::new(),
             operators: AtomicUsize::new(0),
             operator_writes: tokio::sync::Mutex::default(),
         }))
@@ -110,20 +114,32 @@ impl Engine {
     }
 
     /// Work that goes on beside the sessions, until `stop`: counts are written each second, what has
-    /// expired is deleted each hour, fine-tunings are followed.
+    /// expired is deleted each hour, fine-tunings are followed, and documents are embedded anew where another model
+    /// was set.
     pub async fn background(self: Arc<Self>, stop: CancellationToken) {
         let purger = stop.run_until_cancelled(self.purger());
         let tuner = stop.run_until_cancelled(self.tuner());
-        tokio::join!(meter::flusher(self.meters.clone(), stop.clone()), purger, tuner);
+        let reembedder = stop.run_until_cancelled(reembed::run(&self));
+        tokio::join!(
+            meter::flusher(self.meters.clone(), stop.clone()),
+            purger,
+            tuner,
+            reembedder
+        );
+    }
+
+    /// What the process keeps of each tenant that had a session since the start.
+    pub(super) fn open_tenants(&self) -> Vec<Arc<TenantState>> {
+        let mut all = Vec::new();
+        self.tenants.for_each(|state| all.push(Arc::clone(state)));
+        all
     }
 
     /// Deletes what has expired, of tenants that had a session since the start; of others nobody sees it.
     async fn purger(&self) {
         loop {
             tokio::time::sleep(limits::PURGE_INTERVAL).await;
-            let mut all = Vec::new();
-            self.tenants.for_each(|state| all.push(Arc::clone(state)));
-            for state in all {
+            for state in self.open_tenants() {
                 if let Err(error) = state.purge(now_micros()).await {
                     tracing::warn!(%error, "what has expired could not be deleted; it is tried again");
                 }
@@ -141,7 +157,15 @@ impl Engine {
             .meters
             .open(tenant, || Meter::new(tenant.clone(), self.prices.clone()));
         let runtime = runtime(limits::TENANT_QUERY_BYTES)?;
-        Ok(self.tenants.open(tenant, || TenantState::new(meter, runtime)))
+        let mut new = false;
+        let state = self.tenants.open(tenant, || {
+            new = true;
+            TenantState::new(meter, runtime)
+        });
+        if new {
+            self.reembed.notify_one();
+        }
+        Ok(state)
     }
 
     /// Query memory of the operator's sessions.

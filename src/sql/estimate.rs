@@ -119,7 +119,7 @@ impl Session {
         estimate.calls += 1;
         let gateway = world.gateway().await?;
         if name == "ai.embed" {
-            let model = gateway.embedding_model(args.text_or_null(1))?.model;
+            let model = world.embedding_model(&gateway, args.text_or_null(1)).await?.model;
             let tokens = i64::try_from(count_tokens(text)).unwrap_or(i64::MAX);
             estimate.prompt_tokens = estimate.prompt_tokens.saturating_add(tokens);
             let today = Day::of_micros(now_micros());

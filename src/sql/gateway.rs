@@ -1,11 +1,17 @@
 //! A session's way to models: who calls, by which rules, with which prompt.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::world::TenantWorld;
+use super::{
+    embedding::Origin,
+    engine::Engine,
+    jobs,
+    statement::Statement,
+    world::{TenantState, TenantWorld},
+};
 use crate::{
     ai::{
         answerer::Citation,
@@ -60,30 +66,69 @@ impl TenantWorld {
                     .with_hint("ask the operator to switch them on"),
             );
         }
-        let settings = self.call_settings();
-        let statement = self.desk.statement();
+        let wait = self.call_settings().limit_wait;
         let desk = self.desk.clone();
-        let account = self.account().await?.clone();
-        Ok(Gateway {
-            caller: Caller {
-                tenant: self.tenant.clone(),
-                plan: account.plan()?,
-                account,
-                prices: self.state.meter.prices()?,
-                user: self.acting_user(),
-                tier: self.tier()?,
-                deadline: statement.deadline,
-                wait: settings.limit_wait,
-                purse: statement,
-                notice: Arc::new(move |message| desk.notice(message, None)),
-            },
-            models: self.engine.models.get(&self.tenant)?,
-            providers: self.engine.providers.get(&self.tenant)?,
-        })
+        let notice = Arc::new(move |message| desk.notice(message, None));
+        let statement = self.desk.statement();
+        Gateway::open(&self.engine, &self.state, self.acting_user(), statement, wait, notice).await
     }
 }
 
 impl Gateway {
+    async fn open(
+        engine: &Engine,
+        state: &TenantState,
+        user: String,
+        statement: Arc<Statement>,
+        wait: Duration,
+        notice: Arc<dyn Fn(String) + Send + Sync>,
+    ) -> Result<Self> {
+        let tenant = state.meter.tenant();
+        let account = state.account(engine).await?.clone();
+        Ok(Self {
+            caller: Caller {
+                tenant: tenant.clone(),
+                plan: account.plan()?,
+                account,
+                prices: state.meter.prices()?,
+                user,
+                tier: state.tier(engine)?,
+                deadline: statement.deadline,
+                wait,
+                purse: statement,
+                notice,
+            },
+            models: engine.models.get(tenant)?,
+            providers: engine.providers.get(tenant)?,
+        })
+    }
+
+    /// The gateway for work in the background, which waits for limits and tells nobody.
+    ///
+    /// # Errors
+    /// 55000 where the tenant's tier is gone.
+    pub(super) async fn of_job(engine: &Engine, state: &TenantState) -> Result<Self> {
+        let statement = Arc::new(Statement::new(limits::REEMBED_CALL, None));
+        let user = jobs::USER.to_owned();
+        Self::open(
+            engine,
+            state,
+            user,
+            statement,
+            limits::REEMBED_CALL / 2,
+            Arc::new(|_| ()),
+        )
+        .await
+    }
+
+    /// The model that fills a space.
+    ///
+    /// # Errors
+    /// See [`Choice::chat`].
+    pub(super) fn embedder(&self, origin: &Origin) -> Result<Target> {
+        self.choice().embedder(&origin.provider, &origin.model)
+    }
+
     fn choice(&self) -> Choice<'_> {
         Choice {
             tenant: &self.caller.tenant,
@@ -124,11 +169,11 @@ impl Gateway {
         &self.models
     }
 
-    /// The embedding model for a call.
+    /// The embedding model of a name.
     ///
     /// # Errors
     /// See [`Choice::embedding`].
-    pub(super) fn embedding_model(&self, asked: Option<&str>) -> Result<Target> {
+    pub(super) fn embedding_model(&self, asked: &str) -> Result<Target> {
         self.choice().embedding(asked)
     }
 

@@ -8,6 +8,7 @@ use crate::{
     error::{Code, Error, Result},
     ledger::{
         books,
+        meter::Meter,
         model::BUILTIN,
         price::Tokens,
         usage::{Operation, UsageLine},
@@ -25,9 +26,9 @@ pub(super) struct Call<'a> {
 }
 
 /// The priced line of a call. A model without a price is an error, never a gift.
-pub(super) fn line(world: &TenantWorld, call: &Call<'_>) -> Result<UsageLine> {
-    let mut line = UsageLine::now(&world.acting_user(), call.operation, call.model);
-    let prices = world.state.meter.prices()?;
+pub(super) fn line(meter: &Meter, user: &str, call: &Call<'_>) -> Result<UsageLine> {
+    let mut line = UsageLine::now(user, call.operation, call.model);
+    let prices = meter.prices()?;
     let price = prices.get(BUILTIN, call.model, line.day()).ok_or_else(|| {
         Error::new(Code::NotReady, format!("model {} has no price", call.model))
             .with_hint("the operator adds one to bulkhead.model_prices")
@@ -43,8 +44,8 @@ pub(super) fn line(world: &TenantWorld, call: &Call<'_>) -> Result<UsageLine> {
     Ok(line)
 }
 
-/// Puts the line of an ingestion's embeddings beside the rows they are for.
-pub(super) fn embedded(world: &TenantWorld, batch: &mut Batch, tokens: i64) -> Result<()> {
+/// Puts the line of what the built-in model embedded beside the rows it is for.
+pub(super) fn embedded(meter: &Meter, user: &str, batch: &mut Batch, tokens: i64) -> Result<()> {
     if tokens == 0 {
         return Ok(());
     }
@@ -55,7 +56,7 @@ pub(super) fn embedded(world: &TenantWorld, batch: &mut Batch, tokens: i64) -> R
         completion_tokens: 0,
         started: Instant::now(),
     };
-    books::record(batch, &line(world, &call)?)
+    books::record(batch, &line(meter, user, &call)?)
 }
 
 /// Writes a line to disk, with whatever counts wait, before the answer it is for is given.

@@ -501,22 +501,44 @@ impl Session {
         let World::Tenant(world) = &*self.world else {
             return Ok(());
         };
-        let tx = std::mem::take(&mut *world.tx.lock());
-        if tx.is_empty() {
-            return Ok(());
-        }
-        let _turn = world.state.turns.hold(tx.conversations()).await;
+        let (tx, _turn, spaces, commits) = loop {
+            let active = world.state.embeddings.current()?.active.space;
+            let strays = world.tx.lock().has_strays(active);
+            if strays && let Err(error) = world.spaces().await {
+                *world.tx.lock() = Default::default();
+                return Err(error);
+            }
+            let tx = std::mem::take(&mut *world.tx.lock());
+            if tx.is_empty() {
+                return Ok(());
+            }
+            let turn = world.state.turns.hold(tx.conversations()).await;
+            let commits = match tx.has_documents() {
+                true => Some(world.state.embeddings.shared().await),
+                false => None,
+            };
+            let spaces = world.state.embeddings.current()?;
+            if !tx.has_strays(spaces.active.space) {
+                break (tx, turn, spaces, commits);
+            }
+            // The embedding model was changed just now.
+            *world.tx.lock() = tx;
+        };
         self.point_of_no_return();
         // Again from the start where another commit changed a conversation first.
         let rest = |batch: &mut Batch| {
-            super::metering::embedded(world, batch, tx.embedded_tokens())?;
-            let changes = tx.fill(batch)?;
+            super::metering::embedded(&world.state.meter, &world.acting_user(), batch, tx.embedded_tokens())?;
+            let changes = tx.fill(batch, &spaces)?;
             // Deletes are accepted on a full disk; with counts beside them they would not be.
             if !tx.only_deletes() {
                 world.state.meter.drain_into(batch)?;
             }
             if tx.has_documents() {
-                batch.on_durable(world.state.apply_when_durable(changes));
+                let (apply, commits) = (world.state.apply_when_durable(changes), commits.clone());
+                batch.on_durable(move || {
+                    apply();
+                    drop(commits);
+                });
             }
             Ok(())
         };

@@ -7,9 +7,15 @@ use std::{
 
 use uuid::Uuid;
 
-use super::documents::{self, Document, Written, chunk_key};
+use super::{
+    documents::{self, Document, Written, chunk_key, vector_key},
+    embedding::Spaces,
+};
 use crate::{
-    ai::{conversation::Staged, corpus::Corpus},
+    ai::{
+        conversation::Staged,
+        corpus::{Corpus, Space},
+    },
     error::Result,
     tenant::{Batch, Table, Version},
 };
@@ -19,7 +25,7 @@ use crate::{
 pub(super) struct Tx {
     writes: Writes,
     savepoints: Vec<(String, Writes)>,
-    /// The written documents, searchable.
+    /// The written documents of one space, searchable.
     overlay: Corpus,
     /// Versions of the rows that the running statement has read, for the check at commit.
     seen: HashMap<Uuid, Version>,
@@ -39,6 +45,16 @@ struct Writes {
 pub(super) enum Change {
     Upsert(Arc<Written>),
     Remove(Uuid),
+}
+
+impl Change {
+    /// Which document it changes.
+    pub(super) fn document(&self) -> Uuid {
+        match self {
+            Self::Upsert(written) => written.document.id,
+            Self::Remove(id) => *id,
+        }
+    }
 }
 
 impl Tx {
@@ -72,9 +88,52 @@ impl Tx {
         self.writes.documents.iter().map(|(id, w)| (*id, w.as_ref()))
     }
 
-    /// The written documents as a searchable index, and the ids it replaces or hides.
-    pub(super) fn layer(&self) -> (&Corpus, HashSet<Uuid>) {
-        (&self.overlay, self.writes.documents.keys().copied().collect())
+    /// The written documents as a searchable index, if there are any, and the ids it replaces or hides.
+    pub(super) fn layer(&self) -> (Option<&Corpus>, HashSet<Uuid>) {
+        let overlay = (self.overlay.documents() > 0).then_some(&self.overlay);
+        (overlay, self.writes.documents.keys().copied().collect())
+    }
+
+    /// The written documents whose vectors are not of this space.
+    pub(super) fn outside(&self, space: Space) -> Vec<Arc<Written>> {
+        let written = self.writes.documents.values().flatten();
+        written.filter(|w| w.entry.space != space).cloned().collect()
+    }
+
+    /// Whether there are such.
+    pub(super) fn has_strays(&self, space: Space) -> bool {
+        let mut written = self.writes.documents.values().flatten();
+        written.any(|w| w.entry.space != space)
+    }
+
+    /// Puts documents that were embedded anew in the place of what they were, where that still stands.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub(super) fn replace(&mut self, former: &[Arc<Written>], embedded: Vec<Arc<Written>>) -> Result<()> {
+        for (former, embedded) in former.iter().zip(embedded) {
+            let held = self.writes.documents.get_mut(&former.document.id);
+            if let Some(held @ Some(_)) = held
+                && held.as_ref().is_some_and(|written| Arc::ptr_eq(written, former))
+            {
+                *held = Some(embedded);
+            }
+        }
+        self.index()
+    }
+
+    /// Makes the index anew, of the documents that are of the newest space. The others are embedded by its
+    /// model before anything is searched.
+    fn index(&mut self) -> Result<()> {
+        let written = || self.writes.documents.values().flatten();
+        let space = written().map(|w| w.entry.space).max().unwrap_or_default();
+        self.overlay = Corpus::of(space);
+        for one in self.writes.documents.values().flatten() {
+            if one.entry.space == space {
+                self.overlay.upsert(one.entry.clone())?;
+            }
+        }
+        Ok(())
     }
 
     /// Remembers which version of a row a scan has read.
@@ -98,11 +157,16 @@ impl Tx {
     /// # Errors
     /// Those of the index, with nothing changed.
     pub(super) fn put(&mut self, written: Arc<Written>, before: Option<(Version, u32)>) -> Result<()> {
-        let id = written.document.id;
-        self.overlay.upsert(written.entry.clone())?;
+        let (id, space) = (written.document.id, written.entry.space);
+        if self.overlay.space() == space {
+            self.overlay.upsert(written.entry.clone())?;
+        }
         self.writes.before.entry(id).or_insert(before);
         self.writes.documents.insert(id, Some(written));
-        Ok(())
+        match self.overlay.space() == space {
+            true => Ok(()),
+            false => self.index(),
+        }
     }
 
     /// Deletes a document.
@@ -130,16 +194,18 @@ impl Tx {
         };
         self.savepoints.truncate(at + 1);
         self.writes = self.savepoints[at].1.clone();
-        self.overlay = Corpus::default();
-        for written in self.writes.documents.values().flatten() {
-            self.overlay.upsert(written.entry.clone())?;
-        }
+        self.index()?;
         Ok(true)
     }
 
     /// Puts the written documents into a batch that fails as a whole if another commit touched one
     /// of them since. Gives the changes of the index, for when the batch is on disk.
-    pub(super) fn fill(&self, batch: &mut Batch) -> Result<Vec<Change>> {
+    ///
+    /// # Errors
+    /// None in practice.
+    pub(super) fn fill(&self, batch: &mut Batch, spaces: &Spaces) -> Result<Vec<Change>> {
+        let active = spaces.active.space;
+        let next = spaces.next.as_ref().map(|next| next.space);
         let Writes { documents, before, .. } = &self.writes;
         let mut changes = Vec::with_capacity(documents.len());
         for (&id, written) in documents {
@@ -153,6 +219,8 @@ impl Tx {
                     put(batch, &written.document)?;
                     for chunk in &written.chunks {
                         batch.put(Table::Chunks, &chunk_key(id, chunk.no), documents::encode(chunk)?);
+                        let vector = documents::encode(&chunk.vector)?;
+                        batch.put(Table::Vectors, &vector_key(active, id, chunk.no), vector);
                     }
                     changes.push(Change::Upsert(written.clone()));
                     written.document.chunks
@@ -163,8 +231,17 @@ impl Tx {
                     0
                 }
             };
-            for no in kept..before.map_or(0, |(_, chunks)| chunks) {
+            let stored = before.map_or(0, |(_, chunks)| chunks);
+            for no in kept..stored {
                 batch.delete(Table::Chunks, &chunk_key(id, no));
+                batch.delete(Table::Vectors, &vector_key(active, id, no));
+            }
+            // What was embedded of the former text is made again before the next space is used.
+            for (space, no) in next
+                .into_iter()
+                .flat_map(|space| (0..stored).map(move |no| (space, no)))
+            {
+                batch.delete(Table::Vectors, &vector_key(space, id, no));
             }
         }
         Ok(changes)

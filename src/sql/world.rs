@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::{
     documents::{self, Chunk, Document},
+    embedding::Embeddings,
     engine::Engine,
     listen,
     settings::CallSettings,
@@ -29,7 +30,7 @@ use crate::{
     ai::{
         cache::{Cache, CorpusEpoch, Epoch, Replays},
         conversation::{Conversations, Turns, store::purge},
-        corpus::{Corpus, Layers},
+        corpus::{Corpus, DocumentEntry, Layers, Space},
     },
     error::{Code, Error, Result},
     ledger::{
@@ -153,32 +154,32 @@ impl TenantWorld {
         self.desk.settings.lock().call()
     }
 
-    /// The tenant's budgets and limits; opened at first use, which settles what a crash left.
+    /// The tenant's budgets and limits.
     pub(super) async fn account(&self) -> Result<&Arc<Account>> {
         self.state.account(&self.engine).await
     }
 
-    /// The tenant's tier.
-    pub(super) fn tier(&self) -> Result<Tier> {
-        let tiers = self.engine.tiers.get(&self.tenant)?;
-        tiers.get(&self.tenant.settings().tier).cloned().ok_or_else(|| {
-            Error::new(Code::NotReady, "the tier of this tenant does not exist any more").with_hint("ask the operator")
-        })
-    }
-
-    /// Runs `search` over the tenant's index with this transaction's writes on top.
-    pub(super) async fn with_layers<T>(&self, search: impl FnOnce(&Layers<'_>) -> Result<T>) -> Result<T> {
-        let index = self.state.index(&self.tenant).await?;
-        index.catch_up()?;
+    /// Runs `search` over the tenant's index with this transaction's writes on top. `None` if either
+    /// is of another space.
+    pub(super) async fn with_layers<T>(
+        &self,
+        space: Space,
+        search: impl FnOnce(&Layers<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let index = self.state.index().await?;
+        index.catch_up();
         let corpus = index.corpus.read();
         let tx = self.tx.lock();
+        if corpus.space() != space || tx.has_strays(space) {
+            return Ok(None);
+        }
         let (overlay, hidden) = tx.layer();
-        let overlay = tx.has_documents().then_some(overlay);
         search(&Layers {
             base: &corpus,
             overlay,
             hidden: &hidden,
         })
+        .map(Some)
     }
 
     /// The stored conversations of the user who acts, and that user's name. This transaction's own
@@ -205,13 +206,28 @@ impl TenantWorld {
         stored.map(|s| documents::decode(&s.value)).transpose()
     }
 
-    /// A chunk as this transaction sees it.
-    pub(super) fn chunk(&self, document: Uuid, no: u32) -> Result<Option<Chunk>> {
+    /// A chunk as this transaction sees it, with its vector if that is asked for.
+    pub(super) fn chunk(&self, document: Uuid, no: u32, vector: bool) -> Result<Option<Chunk>> {
         if let Some(own) = self.tx.lock().document(document) {
             return Ok(own.and_then(|w| w.chunks.get(no as usize).cloned()));
         }
-        let stored = self.tenant.get(Table::Chunks, &documents::chunk_key(document, no))?;
-        stored.map(|s| documents::decode(&s.value)).transpose()
+        let Some(stored) = self.tenant.get(Table::Chunks, &documents::chunk_key(document, no))? else {
+            return Ok(None);
+        };
+        let chunk = documents::decode(&stored.value)?;
+        match vector {
+            true => self.with_vector(chunk),
+            false => Ok(Some(chunk)),
+        }
+    }
+
+    /// A stored chunk with its vector; `None` if it was deleted meanwhile.
+    pub(super) fn with_vector(&self, mut chunk: Chunk) -> Result<Option<Chunk>> {
+        let vector = self.state.embeddings.vector(chunk.document_id, chunk.no)?;
+        Ok(vector.map(|vector| {
+            chunk.vector = vector;
+            chunk
+        }))
     }
 }
 
@@ -233,7 +249,9 @@ pub(super) struct TenantState {
     pub(super) replays: Arc<Replays>,
     /// The state of the documents.
     pub(super) epoch: Arc<CorpusEpoch>,
-    index: OnceCell<Index>,
+    /// Which model its vectors are from.
+    pub(super) embeddings: Embeddings,
+    index: OnceCell<Arc<Index>>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
 }
@@ -246,7 +264,7 @@ impl std::fmt::Debug for TenantState {
 
 /// A tenant's search index and the commits it has yet to take in.
 pub(super) struct Index {
-    pub(super) corpus: RwLock<Corpus>,
+    corpus: RwLock<Corpus>,
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
 }
 
@@ -262,27 +280,38 @@ impl TenantState {
             cache: Cache::new(meter.tenant().clone()),
             replays: Replays::new(meter.tenant().clone()),
             epoch: Arc::default(),
+            embeddings: Embeddings::new(meter.tenant().clone()),
             meter,
             index: OnceCell::new(),
             changes: Arc::default(),
         }
     }
 
+    /// The tenant's tier.
+    pub(super) fn tier(&self, engine: &Engine) -> Result<Tier> {
+        let tenant = self.meter.tenant();
+        let tiers = engine.tiers.get(tenant)?;
+        tiers.get(&tenant.settings().tier).cloned().ok_or_else(|| {
+            Error::new(Code::NotReady, "the tier of this tenant does not exist any more").with_hint("ask the operator")
+        })
+    }
+
     /// The tenant's index, built from its rows at first use.
-    async fn index(&self, tenant: &Tenant) -> Result<&Index> {
+    pub(super) async fn index(&self) -> Result<&Arc<Index>> {
         self.index
             .get_or_try_init(|| async {
                 // From here on commits queue up; the scan may already contain them, and applying
                 // them again changes nothing.
                 self.changes.lock().get_or_insert_default();
-                let tenant = tenant.clone();
-                let corpus = tokio::task::spawn_blocking(move || load(&tenant))
-                    .await
-                    .map_err(Error::internal)??;
-                Ok(Index {
+                let tenant = self.meter.tenant().clone();
+                let space = self.embeddings.current()?.active.space;
+                let loaded = tokio::task::spawn_blocking(move || load(&tenant, space));
+                // What lacks a vector was written while this ran: it queues up.
+                let (corpus, _) = loaded.await.map_err(Error::internal)??;
+                Ok(Arc::new(Index {
                     corpus: RwLock::new(corpus),
                     changes: self.changes.clone(),
-                })
+                }))
             })
             .await
     }
@@ -291,9 +320,13 @@ impl TenantState {
     /// time of answers that were found before.
     pub(super) fn apply_when_durable(&self, changes: Vec<Change>) -> impl FnOnce() + Send + 'static {
         let (queue, epoch) = (self.changes.clone(), self.epoch.clone());
+        let changed = self.embeddings.changed.clone();
         move || {
             if changes.is_empty() {
                 return;
+            }
+            if let Some(changed) = changed.lock().as_mut() {
+                changed.extend(changes.iter().map(Change::document));
             }
             if let Some(queue) = queue.lock().as_mut() {
                 queue.extend(changes);
@@ -303,7 +336,7 @@ impl TenantState {
         }
     }
 
-    /// See [`TenantWorld::account`].
+    /// The tenant's budgets and limits; opened at first use, which settles what a crash left.
     pub(super) async fn account(&self, engine: &Engine) -> Result<&Arc<Account>> {
         let open = || async {
             let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan);
@@ -354,34 +387,71 @@ impl Drop for Connection {
 impl Index {
     /// Takes in the commits that are on disk. The queue is emptied under the index's own lock, so
     /// that two readers cannot apply two commits in the wrong order.
-    fn catch_up(&self) -> Result<()> {
+    pub(super) fn catch_up(&self) {
         if self.changes.lock().as_ref().is_none_or(VecDeque::is_empty) {
-            return Ok(());
+            return;
         }
         let mut corpus = self.corpus.write();
         let changes = self.changes.lock().as_mut().map(std::mem::take).unwrap_or_default();
         for change in changes {
             match change {
-                Change::Upsert(written) => corpus.upsert(written.entry.clone())?,
+                Change::Upsert(written) => {
+                    // Two first documents whose vectors differ in length; the others must be found all the same.
+                    if let Err(error) = corpus.upsert(written.entry.clone()) {
+                        tracing::error!(%error, document = %written.document.id, "a document could not be indexed");
+                    }
+                }
                 Change::Remove(id) => {
                     corpus.remove(id);
                 }
             }
         }
-        Ok(())
+    }
+
+    /// The documents that it holds, and how many chunks they have.
+    pub(super) fn documents(&self) -> (Vec<Uuid>, usize) {
+        self.catch_up();
+        let corpus = self.corpus.read();
+        (corpus.ids().collect(), corpus.len())
+    }
+
+    /// Puts another corpus in its place, which holds all that is committed.
+    pub(super) fn replace(&self, corpus: Corpus) {
+        let mut held = self.corpus.write();
+        if let Some(changes) = self.changes.lock().as_mut() {
+            changes.clear();
+        }
+        let old = std::mem::replace(&mut *held, corpus);
+        drop(held);
+        // It may be large, and the committer waits.
+        std::thread::spawn(move || drop(old));
     }
 }
 
-fn load(tenant: &Tenant) -> Result<Corpus> {
-    let mut corpus = Corpus::default();
+/// The searchable form of what is stored, with the vectors of a space. Also the documents that lack one: it is
+/// being filled, or they were written while this ran.
+pub(super) fn load(tenant: &Tenant, space: Space) -> Result<(Corpus, Vec<Uuid>)> {
+    let (mut corpus, mut lacking) = (Corpus::of(space), Vec::new());
     for row in tenant.scan(Table::Documents, &[]) {
-        let (_, stored) = row?;
-        let document: Document = documents::decode(&stored.value)?;
-        let mut chunks = Vec::with_capacity(document.chunks as usize);
-        for row in tenant.scan(Table::Chunks, document.key()) {
-            chunks.push(documents::decode(&row?.1.value)?);
+        let document: Document = documents::decode(&row?.1.value)?;
+        match stored_entry(tenant, &document, space)? {
+            Some(entry) => corpus.upsert(entry)?,
+            None => lacking.push(document.id),
         }
-        corpus.upsert(documents::index_entry(&document, chunks)?)?;
     }
-    Ok(corpus)
+    Ok((corpus, lacking))
+}
+
+/// A stored document as the index takes it; `None` if it lacks a vector of the space.
+pub(super) fn stored_entry(tenant: &Tenant, document: &Document, space: Space) -> Result<Option<DocumentEntry>> {
+    let mut chunks = Vec::with_capacity(document.chunks as usize);
+    for row in tenant.scan(Table::Chunks, document.key()) {
+        let mut chunk: Chunk = documents::decode(&row?.1.value)?;
+        let Some(vector) = tenant.get(Table::Vectors, &documents::vector_key(space, document.id, chunk.no))? else {
+            return Ok(None);
+        };
+        chunk.vector = documents::decode(&vector.value)?;
+        chunks.push(chunk);
+    }
+    documents::index_entry(document, chunks, space).map(Some)
 }

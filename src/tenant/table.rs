@@ -64,6 +64,8 @@ tables! {
     OwnModels = 18, "own_models", Tenant;
     /// The tenant's own keys of providers.
     Secrets = 19, "secrets", Tenant;
+    /// Vectors of chunks, by embedding model.
+    Vectors = 20, "vectors", Tenant;
     /// Who exists; read and written only by the directory.
     Tenants = 64, "tenants", Directory;
     /// Tiers, published to all.

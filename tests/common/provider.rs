@@ -31,6 +31,7 @@
 //! | embedding model | what it does |
 //! |---|---|
 //! | `embed-<d>` | vectors of `d` dimensions by [`vector`] |
+//! | `embed-<d>-wait-<ms>` | the same after this delay |
 //! | `embed-<d>-<how>` | `shuffled` order, one `missing`, one `double` index, one of another `dimension`, one `null` number, or one of the faults above |
 //!
 //! Fine-tuning: `POST /v1/files`, `DELETE /v1/files/{id}`, `POST /v1/fine_tuning/jobs`, `GET` and `POST .../cancel` of a

@@ -121,6 +121,16 @@ pub const SURFACES: &[Surface] = &[
         "SELECT * FROM {b}.ai.fine_tunes",
         "DELETE FROM ai.fine_tunes",
     ]),
+    surface(Relation, "bulkhead.jobs", &[
+        "SELECT * FROM bulkhead.jobs",
+        "SELECT count(*), max(message) FROM jobs WHERE kind LIKE '%{token}%'",
+        "UPDATE bulkhead.jobs SET state = 'queued'",
+        "SELECT * FROM {b}.bulkhead.jobs",
+    ]),
+    surface(Function, "bulkhead.retry_job", &[
+        "SELECT bulkhead.retry_job('{b_document}')",
+        "SELECT bulkhead.retry_job(id) FROM bulkhead.jobs",
+    ]),
     surface(Relation, "bulkhead.cache_stats", &[
         "SELECT * FROM bulkhead.cache_stats",
         "SELECT * FROM cache_stats WHERE tenant = '{b}'",

@@ -22,6 +22,38 @@ use crate::{
     vector::Embedding,
 };
 
+/// How much one call of an embedding model may hold, and how many calls may be made at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// The smallest rate limit: no call above it is ever admitted.
+    tokens: i64,
+    calls: usize,
+}
+
+impl Room {
+    /// What the limits of a caller leave.
+    pub fn of(caller: &Caller) -> Self {
+        let (tier, own) = (&caller.tier, &caller.plan.user_limits);
+        let own_tokens = [own.tokens_per_minute, own.tokens_per_day].into_iter().flatten();
+        let calls = tier.concurrent_calls.min(own.concurrent_calls.unwrap_or(i64::MAX));
+        Self {
+            tokens: own_tokens.fold(tier.tokens_per_minute.min(tier.tokens_per_day), i64::min),
+            calls: usize::try_from(calls).unwrap_or(0).clamp(1, limits::EMBED_CALLS),
+        }
+    }
+
+    /// Whether one call may hold so many texts of so many tokens together.
+    pub fn holds(&self, texts: usize, tokens: usize) -> bool {
+        let most = texts <= limits::EMBED_TEXTS && tokens <= limits::EMBED_TOKENS;
+        most && bound(texts, tokens as i64) <= self.tokens
+    }
+}
+
+/// Tokens at most by another tokenizer than ours.
+fn bound(texts: usize, counted: i64) -> i64 {
+    counted.saturating_add(counted / 4 + 16 * texts as i64)
+}
+
 impl Gate {
     /// One vector for each text, in their order. What is built in is counted by the caller, whose commit it
     /// belongs to; what a provider does is settled here.
@@ -32,11 +64,12 @@ impl Gate {
         if target.upstream.is_none() {
             return texts.iter().map(|text| embedder::embed(text)).collect();
         }
+        let room = Room::of(caller);
         let mut batches: Vec<&[String]> = Vec::new();
         let (mut rest, mut tokens, mut end) = (texts, 0, 0);
         for text in texts {
             let more = count_tokens(text);
-            if end > 0 && (end == limits::EMBED_TEXTS || tokens + more > limits::EMBED_TOKENS) {
+            if end > 0 && !room.holds(end + 1, tokens + more) {
                 let (batch, others) = rest.split_at(end);
                 batches.push(batch);
                 (rest, tokens, end) = (others, 0, 0);
@@ -50,7 +83,7 @@ impl Gate {
             .into_iter()
             .map(|batch| self.embed_batch(caller, target, batch))
             .collect();
-        let vectors: Vec<Vec<Embedding>> = stream::iter(calls).buffered(limits::EMBED_CALLS).try_collect().await?;
+        let vectors: Vec<Vec<Embedding>> = stream::iter(calls).buffered(room.calls).try_collect().await?;
         let vectors: Vec<Embedding> = vectors.into_iter().flatten().collect();
         if let Some(first) = vectors.first()
             && vectors.iter().any(|vector| vector.dimensions() != first.dimensions())
@@ -76,7 +109,7 @@ impl Gate {
             return Err(unpriced(&model.name));
         }
         let counted = texts.iter().map(|text| count_tokens(text) as i64).sum::<i64>();
-        let bound = counted.saturating_add(counted / 4 + 16 * texts.len() as i64);
+        let bound = bound(texts.len(), counted);
         let worst = price.as_ref().map_or(Ok(Nano::ZERO), |price| price.embed(bound))?;
         let (request, mut attempt) = (Uuid::now_v7(), 1);
         loop {
@@ -108,7 +141,9 @@ impl Gate {
                 }
             };
             let started = Instant::now();
-            let inputs: Vec<&str> = texts.iter().map(String::as_str).collect();
+            // Providers refuse an empty text.
+            let shown = |text| if str::is_empty(text) { " " } else { text };
+            let inputs: Vec<&str> = texts.iter().map(|text| shown(text)).collect();
             let embedded = self
                 .upstreams
                 .embed(

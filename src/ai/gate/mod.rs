@@ -10,6 +10,8 @@ pub mod citations;
 mod embed;
 pub mod models;
 
+pub use embed::Room;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

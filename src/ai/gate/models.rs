@@ -3,7 +3,7 @@
 use crate::{
     error::{Code, Error, Result},
     ledger::{
-        model::{BUILTIN, DEFAULT_EMBEDDING, Kind, Model, Models},
+        model::{BUILTIN, Kind, Model, Models},
         own_model::OwnModel,
         plan::TenantPlan,
         provider::{OwnKey, ProviderRow, Providers, Secret},
@@ -97,15 +97,29 @@ impl Choice<'_> {
         self.plan.model.as_deref().unwrap_or(&self.tier.model)
     }
 
-    /// The embedding model for a call: the one asked for, else the tenant's.
+    /// The embedding model of a name.
     ///
     /// # Errors
     /// See [`Choice::chat`].
-    pub fn embedding(&self, asked: Option<&str>) -> Result<Target> {
-        let name = asked
-            .or(self.plan.embedding_model.as_deref())
-            .unwrap_or(DEFAULT_EMBEDDING);
+    pub fn embedding(&self, name: &str) -> Result<Target> {
         self.named(name, Kind::Embedding).map(|(target, _)| target)
+    }
+
+    /// The model that made vectors which are stored, whatever it is called by now.
+    ///
+    /// # Errors
+    /// 55000 if its provider is gone, 42501 if that is outside of the tenant's region.
+    pub fn embedder(&self, provider: &str, model: &str) -> Result<Target> {
+        let model = Model {
+            name: model.to_owned(),
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            kind: Kind::Embedding,
+            context_tokens: i32::MAX,
+            max_output_tokens: 0,
+            retires_at_micros: None,
+        };
+        self.target(model, None)
     }
 
     fn named(&self, name: &str, kind: Kind) -> Result<(Target, Option<String>)> {

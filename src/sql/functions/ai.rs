@@ -16,7 +16,6 @@ use super::{Args, Columns, fields, t};
 use crate::{
     ai::{
         corpus::{Mode, SearchQuery},
-        embedder,
         filter::Filter,
         prompt::Passage,
         tokens,
@@ -138,28 +137,30 @@ pub(super) async fn find(
     filter: Option<&Filter>,
 ) -> Result<Vec<Found>> {
     check_query(text)?;
-    let embedding = match mode {
+    let embedded = match mode {
         Mode::Keyword => None,
         Mode::Hybrid | Mode::Vector => {
             world.state.meter.vector_search(&world.acting_user());
-            Some(embedder::embed(text)?)
+            Some(text)
         }
     };
-    let query = SearchQuery {
-        text,
-        embedding: embedding.as_ref(),
-        k,
-        mode,
-        filter,
-    };
-    let hits = world.with_layers(|layers| layers.search(&query)).await?;
+    let search = world.search(embedded, |layers, embedding| {
+        layers.search(&SearchQuery {
+            text,
+            embedding,
+            k,
+            mode,
+            filter,
+        })
+    });
+    let hits = search.await?;
     let mut found = Vec::with_capacity(hits.len());
     for hit in hits {
         // A document that was deleted since the index was read is no result.
         let Some(document) = world.document(hit.document)? else {
             continue;
         };
-        let Some(chunk) = world.chunk(hit.document, hit.chunk_no as u32)? else {
+        let Some(chunk) = world.chunk(hit.document, hit.chunk_no as u32, false)? else {
             continue;
         };
         found.push(Found {
@@ -238,23 +239,25 @@ pub(super) fn vector_search(world: Arc<World>, args: Args) -> Answer {
         let world = world.tenant()?;
         check_searched(args.text(0)?)?;
         let k = k(&args, 2)?;
-        let query = match args.vector(1) {
-            Some(vector) => Embedding::new(vector)?,
-            None => {
-                check_query(args.text(1)?)?;
-                embedder::embed(args.text(1)?)?
-            }
+        let vector = args.vector(1).map(Embedding::new).transpose()?;
+        let text = match vector {
+            Some(_) => None,
+            None => Some(args.text(1)?),
         };
+        text.map_or(Ok(()), check_query)?;
         world.state.meter.vector_search(&world.acting_user());
-        let near = world
-            .with_layers(|layers| layers.nearest(Metric::Cosine, query.as_slice(), k, None))
-            .await?;
+        let search = world.search(text, |layers, embedded| {
+            let query = vector.as_ref().or(embedded.map(|(_, vector)| vector));
+            let query = query.ok_or_else(|| Error::internal("a search has no vector"))?;
+            layers.nearest(Metric::Cosine, query.as_slice(), k, None)
+        });
+        let near = search.await?;
         let mut found = Vec::with_capacity(near.len());
         for hit in near {
             let Some(document) = world.document(hit.document)? else {
                 continue;
             };
-            let Some(chunk) = world.chunk(hit.document, hit.chunk_no as u32)? else {
+            let Some(chunk) = world.chunk(hit.document, hit.chunk_no as u32, true)? else {
                 continue;
             };
             let ids = (chunk.id.to_string(), chunk.document_id.to_string());
@@ -278,7 +281,7 @@ pub(super) fn embed(world: Arc<World>, args: Args) -> Answer {
         let text = args.text(0)?;
         check_query(text)?;
         let gateway = world.gateway().await?;
-        let target = gateway.embedding_model(args.text_or_null(1))?;
+        let target = world.embedding_model(&gateway, args.text_or_null(1)).await?;
         let mut embeddings = world
             .engine
             .gate
@@ -295,7 +298,7 @@ pub(super) fn embed(world: Arc<World>, args: Args) -> Answer {
                 completion_tokens: 0,
                 started,
             };
-            metering::settle(world, &metering::line(world, &call)?).await?;
+            metering::settle(world, &metering::line(&world.state.meter, &world.acting_user(), &call)?).await?;
         }
         rows::batch(vec![t(Scalar::Vector).field("value", true)], &[embedding], |e, _| {
             Cell::Vector(e.as_slice())

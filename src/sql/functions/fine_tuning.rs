@@ -76,7 +76,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 
 /// Refuses tiers without models of their own.
 fn check_tier(world: &TenantWorld) -> Result<()> {
-    match world.tier()? {
+    match world.state.tier(&world.engine)? {
         tier if tier.fine_tuning => Ok(()),
         tier => Err(Error::new(
             Code::InsufficientPrivilege,

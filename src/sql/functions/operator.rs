@@ -227,6 +227,7 @@ impl Wishes {
         }
         if let Some(alias) = self.embedding_model {
             plan.embedding_model = or_none(alias);
+            plan.embedding_set_at_micros = now_micros();
         }
         if let Some(url) = self.webhook {
             plan.webhook = or_none(url);
@@ -276,6 +277,7 @@ fn set_tenant(world: Arc<World>, args: Args) -> Answer {
             plan.encode()
         });
         change.await?;
+        world.engine().reembed.notify_one();
         one(Scalar::Text, args.text(0)?)
     })
 }

@@ -15,6 +15,7 @@ use crate::{
     ledger::provider::{OwnKey, Secret},
     limits,
     sql::{
+        jobs,
         relations::rows::{self, Cell},
         world::World,
     },
@@ -48,6 +49,14 @@ pub(super) const FUNCTIONS: &[Function] = &[
         plane: Plane::Tenant(&[Role::Owner]),
         effect: true,
         call: set_budget,
+    },
+    Function {
+        name: "bulkhead.retry_job",
+        parameters: &[parameter("id", Kind::Uuid, None)],
+        returns: Returns::Value(t(Scalar::Bool)),
+        plane: Plane::Tenant(&[Role::Owner]),
+        effect: true,
+        call: retry_job,
     },
     Function {
         name: "bulkhead.check_limit",
@@ -114,6 +123,16 @@ fn set_budget(world: Arc<World>, args: Args) -> Answer {
             None => account.clear_budget(user, window).await?,
         }
         truth(amount.is_some())
+    })
+}
+
+/// Lets a job that failed be tried again.
+fn retry_job(world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        let world = world.tenant()?;
+        jobs::retry(&world.tenant, args.uuid(0)?).await?;
+        world.engine.reembed.notify_one();
+        truth(true)
     })
 }
 

@@ -43,8 +43,13 @@ pub(in crate::sql) const CHUNK_COLUMNS: &[(&str, PgType)] = &[
     ("metadata", t(Scalar::Jsonb)),
 ];
 
-/// The place of `metadata` in [`CHUNK_COLUMNS`].
+/// The places in [`CHUNK_COLUMNS`] of what a chunk's vector row holds, and of `metadata`.
+const VECTOR_COLUMNS: [usize; 2] = [5, 6];
 const METADATA_COLUMN: usize = 7;
+
+fn vector_wanted(scan: &Scan) -> bool {
+    scan.columns.iter().any(|column| VECTOR_COLUMNS.contains(column))
+}
 
 fn document_cell<'a>(document: &'a Document, id: &'a str, column: usize) -> Cell<'a> {
     match column {
@@ -72,8 +77,8 @@ pub(in crate::sql) fn chunk_cell<'a>(
         2 => Cell::Int(chunk.no.into()),
         3 => Cell::Text(&chunk.content),
         4 => Cell::Int(chunk.token_count.into()),
-        5 => Cell::Vector(&chunk.embedding),
-        6 => Cell::Text(&chunk.model),
+        5 => Cell::Vector(&chunk.vector.values),
+        6 => Cell::Text(&chunk.vector.model),
         7 => Cell::Text(metadata),
         _ => Cell::Null,
     }
@@ -158,7 +163,14 @@ pub(super) fn read_chunks(world: &World, scan: &Scan, out: &mut Out<'_>) -> Resu
             return Ok(true);
         }
         for row in world.tenant.scan(Table::Chunks, document.key()) {
-            let chunk: Chunk = documents::decode(&row?.1.value)?;
+            let mut chunk: Chunk = documents::decode(&row?.1.value)?;
+            if vector_wanted(scan) {
+                // A document that is deleted while it is read is read in part.
+                match world.with_vector(chunk)? {
+                    Some(with) => chunk = with,
+                    None => continue,
+                }
+            }
             if !push(&chunk)? {
                 return Ok(false);
             }
@@ -170,11 +182,13 @@ pub(super) fn read_chunks(world: &World, scan: &Scan, out: &mut Out<'_>) -> Resu
 /// The nearest chunks, from the index; their rows by key. Runs on a thread for blocking work.
 fn read_nearest(world: &TenantWorld, nearest: &Nearest, scan: &Scan, out: &mut Out<'_>) -> Result<()> {
     world.state.meter.vector_search(&world.acting_user());
-    let search = world.with_layers(|layers| layers.nearest(nearest.metric, &nearest.query, nearest.k, None));
+    let search = world.search(None, |layers, _| {
+        layers.nearest(nearest.metric, &nearest.query, nearest.k, None)
+    });
     let found = tokio::runtime::Handle::current().block_on(search)?;
     let metadata_wanted = scan.columns.contains(&METADATA_COLUMN);
     for hit in found {
-        let Some(chunk) = world.chunk(hit.document, hit.chunk_no as u32)? else {
+        let Some(chunk) = world.chunk(hit.document, hit.chunk_no as u32, vector_wanted(scan))? else {
             continue;
         };
         let metadata = match metadata_wanted {
@@ -252,7 +266,7 @@ fn check_author(world: &TenantWorld, document: &Document) -> Result<()> {
     }
 }
 
-/// Chunks and embeds documents off the async threads and puts them into the transaction.
+/// Chunks and embeds documents and puts them into the transaction.
 pub(in crate::sql) async fn insert(world: &TenantWorld, documents: Vec<Document>) -> Result<Vec<Arc<Written>>> {
     if documents.is_empty() {
         return Ok(Vec::new());
@@ -260,13 +274,10 @@ pub(in crate::sql) async fn insert(world: &TenantWorld, documents: Vec<Document>
     for document in &documents {
         documents::check(document)?;
     }
-    let work = move || {
-        documents
-            .into_iter()
-            .map(|d| documents::write(d).map(Arc::new))
-            .collect::<Result<Vec<_>>>()
-    };
-    let written = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
+    let work = move || documents.into_iter().map(documents::cut).collect::<Result<Vec<_>>>();
+    let cuts = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
+    let spaces = world.spaces().await?;
+    let written = world.embed_documents(&spaces.active, cuts).await?;
     for one in &written {
         let before = before(world, one.document.id)?;
         world.tx.lock().put(one.clone(), before)?;

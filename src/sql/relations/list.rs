@@ -1,6 +1,6 @@
 //! Relations of the gateway, and those of the operator's plane.
 
-use super::{Relation, RelationPlane, accounts, fine_tunes, ledger, operator, providers};
+use super::{Relation, RelationPlane, accounts, fine_tunes, jobs, ledger, operator, providers};
 use crate::{
     sql::functions::{ACCOUNTANTS, READERS},
     tenant::Role,
@@ -73,6 +73,17 @@ pub(super) const GATEWAY: &[Relation] = &[
         key: None,
         vector: None,
         comment: "How much may be asked of models now.",
+    },
+    Relation {
+        schema: "bulkhead",
+        name: "jobs",
+        plane: RelationPlane::Tenant(READERS),
+        columns: jobs::JOB_COLUMNS,
+        read: jobs::read_jobs,
+        write: None,
+        key: None,
+        vector: None,
+        comment: "Work in the background, such as embedding all documents by another model.",
     },
 ];
 

@@ -7,6 +7,7 @@ mod accounts;
 mod conversations;
 mod documents;
 mod fine_tunes;
+mod jobs;
 mod ledger;
 mod list;
 pub(super) mod operator;

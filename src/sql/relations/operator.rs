@@ -6,7 +6,7 @@ use datafusion::arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType},
 };
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 
 use super::{Change, Out, Scan, rows::Cell, t};
 use crate::{
@@ -458,7 +458,8 @@ pub(super) fn write_models(world: Arc<World>, change: Change) -> BoxFuture<'stat
         })
     };
     let encode = |model: &Model| Ok((model.key(), model.encode()?));
-    write(
+    let engine = world.engine().clone();
+    let written = write(
         world,
         change,
         Table::Models,
@@ -472,7 +473,8 @@ pub(super) fn write_models(world: Arc<World>, change: Change) -> BoxFuture<'stat
                 Fate::Deleted => Ok(()),
             }
         },
-    )
+    );
+    Box::pin(written.inspect(move |_| engine.reembed.notify_one()))
 }
 
 /// What a model says of itself must be possible.

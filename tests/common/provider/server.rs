@@ -342,6 +342,9 @@ async fn embeddings(shared: &Shared, sent: Value, key: &str, open: Open) -> Resp
     let Some(dimensions) = dimensions else {
         return done(open, error(404, "no such model", "model_not_found"));
     };
+    if let Some(millis) = number(how, "wait-") {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
     let mut data: Vec<Value> = texts
         .iter()
         .enumerate()
