@@ -24,7 +24,7 @@ use crate::{
 pub(super) type Key = Zeroizing<[u8; 32]>;
 
 /// The format of sealed values and of the data directory.
-pub(super) const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 2;
 const KEY_VERSION: u8 = 1;
 const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
