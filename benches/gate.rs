@@ -47,6 +47,8 @@ async fn bench() {
         .prepare("SELECT ai.complete($1, max_tokens => 20, system => '')")
         .await
         .expect("a statement");
+    // The same choice as the server makes; there is no TLS here.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let direct = reqwest::Client::builder().no_proxy().build().expect("a client");
     let url = format!("{}/chat/completions", provider.base_url());
     println!("{ROUNDS} rounds of {CALLS} calls each way, one connection, prompts of four words, all different");
