@@ -2,14 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt, future::join_all};
+use futures::future::join_all;
 use uuid::Uuid;
 
 use super::{
     documents::now_micros,
     engine::Engine,
-    session::{Answer, Session},
-    world::{TenantWorld, World},
+    session::Session,
+    testing::{run, tenant},
+    world::TenantWorld,
 };
 use crate::{
     ai::{
@@ -17,7 +18,6 @@ use crate::{
         conversation::{Conversation, Conversations, Role, Staged},
         corpus::{Mode, SearchQuery},
     },
-    error::Result,
     ledger::money::Nano,
     tenant::{Directory, Table, testing},
 };
@@ -33,25 +33,6 @@ async fn engine() -> (Arc<Directory>, Arc<Engine>) {
 async fn session(directory: &Arc<Directory>, engine: &Arc<Engine>) -> Session {
     let login = testing::log_in(directory, "acme", "owner", "secret").unwrap();
     Session::open(engine.clone(), login, &[]).await.unwrap()
-}
-
-async fn run(session: &mut Session, sql: &str) -> Result<()> {
-    for parsed in session.parse(sql)? {
-        let prepared = session.prepare(&parsed, &[]).await?;
-        if let Answer::Rows { mut rows, .. } = session.execute(&prepared, &[]).await? {
-            while let Some(batch) = rows.next().await {
-                batch?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn tenant(session: &Session) -> &TenantWorld {
-    let World::Tenant(world) = &*session.world else {
-        panic!("a tenant's session")
-    };
-    world
 }
 
 /// Every text in which the word stands, as the transaction sees it.

@@ -3,15 +3,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     documents::{self, Vector},
     engine::Engine,
     jobs::{self, State},
-    session::{Answer, Session},
-    world::{TenantWorld, World},
+    session::Session,
+    testing::{run, tenant},
+    world::TenantWorld,
 };
 use crate::{
     ai::corpus::Space,
@@ -32,25 +32,6 @@ async fn opened() -> (Arc<Directory>, Arc<Engine>, Session) {
     let login = testing::log_in(&directory, "acme", "owner", "secret").unwrap();
     let session = Session::open(engine.clone(), login, &[]).await.unwrap();
     (directory, engine, session)
-}
-
-async fn run(session: &mut Session, sql: &str) -> Result<()> {
-    for parsed in session.parse(sql)? {
-        let prepared = session.prepare(&parsed, &[]).await?;
-        if let Answer::Rows { mut rows, .. } = session.execute(&prepared, &[]).await? {
-            while let Some(batch) = rows.next().await {
-                batch?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn tenant(session: &Session) -> &TenantWorld {
-    let World::Tenant(world) = &*session.world else {
-        panic!("a tenant's session")
-    };
-    world
 }
 
 /// Points the default to the built-in model under this name.

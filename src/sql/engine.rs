@@ -3,13 +3,7 @@
 //! Functions, optimizer rules and planners are made once here. A session gets a copy of the shared
 //! state (reference counts) with its tenant's memory pool, so opening one costs microseconds.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc};
 
 use datafusion::object_store::ObjectStore;
 use datafusion::{
@@ -60,7 +54,8 @@ pub struct Engine {
     pub(super) providers: Cached<Providers>,
     /// Wakes the work that embeds documents anew.
     pub(super) reembed: Notify,
-    operators: AtomicUsize,
+    /// Query memory of the operator's sessions together.
+    pub(super) operator_runtime: Arc<RuntimeEnv>,
     /// Held from the checks of a change to the operator's tables to its commit.
     pub(super) operator_writes: tokio::sync::Mutex<()>,
 }
@@ -103,7 +98,7 @@ impl Engine {
             webhooks: Arc::default(),
             providers: Cached::default(),
             reembed: Notify::new(),
-            operators: AtomicUsize::new(0),
+            operator_runtime: runtime(limits::TENANT_QUERY_BYTES)?,
             operator_writes: tokio::sync::Mutex::default(),
         }))
     }
@@ -152,26 +147,19 @@ impl Engine {
     }
 
     /// What the process keeps for this tenant.
-    pub(super) fn tenant(&self, tenant: &Tenant) -> Result<Arc<TenantState>> {
+    pub(super) fn tenant(&self, tenant: &Tenant) -> Arc<TenantState> {
         let meter = self
             .meters
             .open(tenant, || Meter::new(tenant.clone(), self.prices.clone()));
-        let runtime = runtime(limits::TENANT_QUERY_BYTES)?;
         let mut new = false;
         let state = self.tenants.open(tenant, || {
             new = true;
-            TenantState::new(meter, runtime)
+            TenantState::new(meter)
         });
         if new {
             self.reembed.notify_one();
         }
-        Ok(state)
-    }
-
-    /// Query memory of the operator's sessions.
-    pub(super) fn operator_runtime(&self) -> Result<Arc<RuntimeEnv>> {
-        self.operators.fetch_add(1, Ordering::Relaxed);
-        runtime(limits::TENANT_QUERY_BYTES)
+        state
     }
 
     /// A session's own state: the shared rules and functions, its tenant's memory.
@@ -249,7 +237,7 @@ impl Shared {
 }
 
 /// Memory of its own, no files, no URLs.
-fn runtime(bytes: usize) -> Result<Arc<RuntimeEnv>> {
+pub(super) fn runtime(bytes: usize) -> Result<Arc<RuntimeEnv>> {
     RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(bytes)))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))

@@ -66,11 +66,13 @@ impl TenantWorld {
                     .with_hint("ask the operator to switch them on"),
             );
         }
-        let wait = self.call_settings().limit_wait;
+        let settings = self.call_settings();
         let desk = self.desk.clone();
         let notice = Arc::new(move |message| desk.notice(message, None));
         let statement = self.desk.statement();
-        Gateway::open(&self.engine, &self.state, self.acting_user(), statement, wait, notice).await
+        statement.limit(settings.max_statement);
+        let (user, wait) = (self.acting_user(), settings.limit_wait);
+        Gateway::open(&self.engine, &self.state, user, statement, wait, notice).await
     }
 }
 
@@ -108,7 +110,7 @@ impl Gateway {
     /// # Errors
     /// 55000 where the tenant's tier is gone.
     pub(super) async fn of_job(engine: &Engine, state: &TenantState) -> Result<Self> {
-        let statement = Arc::new(Statement::new(limits::REEMBED_CALL, None));
+        let statement = Arc::new(Statement::new(limits::REEMBED_CALL));
         let user = jobs::USER.to_owned();
         Self::open(
             engine,

@@ -36,6 +36,8 @@ mod run;
 mod session;
 mod settings;
 mod statement;
+#[cfg(test)]
+mod testing;
 mod tuning;
 mod tx;
 mod users;

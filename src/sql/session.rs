@@ -143,9 +143,9 @@ impl Session {
         let (world, runtime, connection) = match login {
             Login::Tenant(tenant, user) => {
                 tenant.check_open()?;
-                let state = engine.tenant(&tenant)?;
+                let state = engine.tenant(&tenant);
                 let connection = state.connect(limits::TENANT_CONNECTIONS)?;
-                let runtime = state.runtime.clone();
+                let runtime = state.runtime()?;
                 let world = TenantWorld {
                     tenant,
                     user,
@@ -158,7 +158,7 @@ impl Session {
                 (World::Tenant(Box::new(world)), runtime, Some(connection))
             }
             Login::Operator(operator) => {
-                let runtime = engine.operator_runtime()?;
+                let runtime = engine.operator_runtime.clone();
                 (
                     World::Operator(Box::new(OperatorWorld {
                         operator,
@@ -275,11 +275,8 @@ impl Session {
         if let World::Tenant(world) = &*self.world {
             world.state.meter.statement(&world.acting_user());
         }
-        let most = self.settings.lock().call().max_statement;
         let alone = self.status == Status::Idle;
-        self.world
-            .desk()
-            .begin(Statement::new(self.statement_timeout(), most), alone);
+        self.world.desk().begin(Statement::new(self.statement_timeout()), alone);
         // What now() is for this statement.
         self.state.mark_start_execution();
         self.sync_asker();

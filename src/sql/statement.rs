@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
@@ -35,7 +35,7 @@ impl Desk {
         Self {
             settings,
             notices: Mutex::default(),
-            statement: Mutex::new(Arc::new(Statement::new(limits::STATEMENT_TIMEOUT, None))),
+            statement: Mutex::new(Arc::new(Statement::new(limits::STATEMENT_TIMEOUT))),
             alone: AtomicBool::new(false),
         }
     }
@@ -79,20 +79,29 @@ pub(super) struct Statement {
     pub(super) deadline: Instant,
     /// What its calls of models cost and may still cost, in nano-USD.
     committed: AtomicI64,
-    /// Most it may cost, if that is set.
-    most: Option<Nano>,
+    /// Most it may cost, if that is set; known once it calls a model.
+    most: OnceLock<Option<Nano>>,
     answers: Mutex<HashMap<(&'static str, Vec<ScalarValue>), ScalarValue>>,
 }
 
 impl Statement {
     /// A statement that begins now.
-    pub(super) fn new(timeout: Duration, most: Option<Nano>) -> Self {
+    pub(super) fn new(timeout: Duration) -> Self {
         Self {
             deadline: Instant::now() + timeout,
             committed: AtomicI64::new(0),
-            most,
+            most: OnceLock::new(),
             answers: Mutex::default(),
         }
+    }
+
+    /// Sets the most that its calls of models may cost. Only the first time counts.
+    pub(super) fn limit(&self, most: Option<Nano>) {
+        self.most.get_or_init(|| most);
+    }
+
+    fn most(&self) -> Option<Nano> {
+        self.most.get().copied().flatten()
     }
 
     /// What a function answered to these arguments earlier in this statement.
@@ -115,7 +124,7 @@ impl Statement {
 
 impl Purse for Statement {
     fn set_aside(&self, cost: Nano) -> Result<()> {
-        let Some(most) = self.most else { return Ok(()) };
+        let Some(most) = self.most() else { return Ok(()) };
         let before = self.committed.fetch_add(cost.0, Ordering::SeqCst);
         if before.checked_add(cost.0).is_none_or(|sum| sum > most.0) {
             self.committed.fetch_sub(cost.0, Ordering::SeqCst);
@@ -134,7 +143,7 @@ impl Purse for Statement {
     }
 
     fn spent(&self, set_aside: Nano, cost: Nano) {
-        if self.most.is_some() {
+        if self.most().is_some() {
             self.committed.fetch_sub(set_aside.0 - cost.0, Ordering::SeqCst);
         }
     }
@@ -146,7 +155,9 @@ mod tests {
 
     #[test]
     fn a_statement_stops_before_it_passes_its_sum() {
-        let statement = Statement::new(Duration::from_secs(1), Some(Nano(100)));
+        let statement = Statement::new(Duration::from_secs(1));
+        statement.limit(Some(Nano(100)));
+        statement.limit(None);
         statement.set_aside(Nano(60)).unwrap();
         let refused = statement.set_aside(Nano(60)).unwrap_err();
         assert_eq!(refused.code(), Code::LimitReached);
@@ -154,14 +165,14 @@ mod tests {
         statement.set_aside(Nano(90)).unwrap();
         assert!(statement.set_aside(Nano(1)).is_err());
         assert!(statement.set_aside(Nano(i64::MAX)).is_err());
-        let free = Statement::new(Duration::from_secs(1), None);
+        let free = Statement::new(Duration::from_secs(1));
         free.set_aside(Nano(i64::MAX)).unwrap();
         free.set_aside(Nano(i64::MAX)).unwrap();
     }
 
     #[test]
     fn answers_are_kept_by_function_and_input() {
-        let statement = Statement::new(Duration::from_secs(1), None);
+        let statement = Statement::new(Duration::from_secs(1));
         let (one, two) = ([ScalarValue::from("one")], [ScalarValue::from("two")]);
         statement.learn("f", &one, &ScalarValue::from(1));
         assert_eq!(statement.known("f", &one), Some(ScalarValue::from(1)));

@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{
     documents::{self, Chunk, Document},
     embedding::Embeddings,
-    engine::Engine,
+    engine::{self, Engine},
     listen,
     settings::CallSettings,
     statement::Desk,
@@ -234,7 +234,8 @@ impl TenantWorld {
 /// What the process keeps for a tenant between its sessions. Derived from rows, all of it.
 pub(super) struct TenantState {
     pub(super) meter: Arc<Meter>,
-    pub(super) runtime: Arc<RuntimeEnv>,
+    /// Query memory of all its sessions together, made for the first of them.
+    runtime: OnceLock<Arc<RuntimeEnv>>,
     pub(super) connections: AtomicUsize,
     /// Tells the tenant's sessions that listen; the payload of an alert.
     pub(super) alerts: broadcast::Sender<String>,
@@ -269,9 +270,9 @@ pub(super) struct Index {
 }
 
 impl TenantState {
-    pub(super) fn new(meter: Arc<Meter>, runtime: Arc<RuntimeEnv>) -> Self {
+    pub(super) fn new(meter: Arc<Meter>) -> Self {
         Self {
-            runtime,
+            runtime: OnceLock::new(),
             connections: AtomicUsize::new(0),
             alerts: broadcast::Sender::new(limits::ALERTS_AHEAD),
             turns: Turns::default(),
@@ -334,6 +335,15 @@ impl TenantState {
             // Only now: whoever reads the new epoch searches with these changes.
             epoch.advance();
         }
+    }
+
+    /// Query memory of all sessions of the tenant together.
+    pub(super) fn runtime(&self) -> Result<Arc<RuntimeEnv>> {
+        if let Some(made) = self.runtime.get() {
+            return Ok(made.clone());
+        }
+        let made = engine::runtime(limits::TENANT_QUERY_BYTES)?;
+        Ok(self.runtime.get_or_init(|| made).clone())
     }
 
     /// The tenant's budgets and limits; opened at first use, which settles what a crash left.

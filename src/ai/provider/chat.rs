@@ -13,7 +13,6 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    address::BaseUrl,
     events::Events,
     exchange::{Reply, Unread, Upstream},
     failure::{Failure, Kind},
@@ -125,14 +124,10 @@ struct StreamOptions {
 }
 
 impl<'a> Body<'a> {
-    fn new(request: &'a ChatRequest, base_url: &BaseUrl) -> Self {
+    fn new(request: &'a ChatRequest, openai: bool) -> Self {
         let most = Some(request.max_tokens);
         // OpenAI's reasoning models refuse the old name, other servers do not know the new one.
-        let (max_tokens, max_completion_tokens) = if base_url.is_openai() {
-            (None, most)
-        } else {
-            (most, None)
-        };
+        let (max_tokens, max_completion_tokens) = if openai { (None, most) } else { (most, None) };
         Self {
             model: &request.model,
             messages: &request.messages,
@@ -148,12 +143,11 @@ impl<'a> Body<'a> {
 /// Sends a request; the answer's text comes with the stream.
 pub(super) async fn chat(
     upstream: &Upstream,
-    base_url: &BaseUrl,
     key: Option<&Secret>,
     request: &ChatRequest,
     deadline: Instant,
 ) -> Result<ChatStream, Failure> {
-    let body = Body::new(request, base_url);
+    let body = Body::new(request, upstream.openai);
     let api = upstream.api(key, deadline);
     let sent = api.chat().create_byot::<_, Unread>(&body).await;
     let most = usize::try_from(request.max_tokens)

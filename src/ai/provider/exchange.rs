@@ -37,6 +37,8 @@ pub(super) type Api = Client<Arc<dyn Config>>;
 pub(super) struct Upstream {
     http: reqwest::Client,
     config: Arc<dyn Config>,
+    /// Whether it is OpenAI itself.
+    pub openai: bool,
 }
 
 impl Upstream {
@@ -71,6 +73,7 @@ impl Upstream {
         Ok(Self {
             http,
             config: Arc::new(config),
+            openai: base_url.is_openai(),
         })
     }
 

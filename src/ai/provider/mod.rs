@@ -90,7 +90,7 @@ impl Upstreams {
         deadline: Instant,
     ) -> Result<ChatStream, Failure> {
         let (upstream, key, deadline) = self.open(row, own_key, deadline)?;
-        chat::chat(&upstream, &address(row)?, key, request, deadline).await
+        chat::chat(&upstream, key, request, deadline).await
     }
 
     /// Embeds a batch of texts with the model that the provider calls `model`.
