@@ -9,11 +9,14 @@ import re
 import shutil
 import subprocess
 
-import pgserver
 import psycopg
 from transcript import DATABASE, HOST, PASSWORD, PORT, URL, USER, attempt, done, say
 
-PROGRAM = shutil.which("pgbench") or pathlib.Path(pgserver.__file__).parent / "pginstall/bin/pgbench"
+PROGRAM = shutil.which("pgbench")
+if not PROGRAM:
+    import pgserver
+
+    PROGRAM = pathlib.Path(pgserver.__file__).parent / "pginstall/bin/pgbench"
 ENVIRONMENT = os.environ | {"PGHOST": HOST, "PGPORT": PORT, "PGUSER": USER, "PGPASSWORD": PASSWORD, "PGDATABASE": DATABASE, "LC_ALL": "C.UTF-8"}
 
 
