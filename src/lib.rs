@@ -10,6 +10,7 @@
 //! - [`codec`]: bytes that sort, and PostgreSQL's types in Arrow
 //! - [`tenant`]: the wall: who exists, the sealed store, logins
 //! - [`ledger`]: what was used and what it costs; budgets, limits, reservations
+//! - [`table`]: what a tenant has made: tables, their rows, transactions on them
 //! - [`vector`]: checked embeddings, distances, exact search
 //! - [`ai`]: chunking, retrieval, the gate to models, conversations, the response cache
 //! - [`sql`]: from text to rows inside one tenant
@@ -57,6 +58,7 @@ pub mod ledger;
 pub mod limits;
 pub mod server;
 pub mod sql;
+pub mod table;
 pub mod tenant;
 pub mod vector;
 pub mod wire;

@@ -7,10 +7,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, IntervalUnit, TimeUnit};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Metadata key under which a [`Field`] names its PostgreSQL type.
 pub const PG_TYPE: &str = "pg";
+/// Metadata key under which a [`Field`] keeps its type modifier (`atttypmod`), where it has one.
+pub const TYPE_MODIFIER: &str = "pg.typmod";
 
 macro_rules! types {
     ($( $variant:ident $name:literal $oid:literal $array:literal $size:literal $category:literal; )*) => {
@@ -187,6 +190,51 @@ impl PgType {
         }
         field.with_metadata(HashMap::from([(PG_TYPE.to_owned(), self.name())]))
     }
+
+    /// The same with a type modifier (`atttypmod`, -1 for none), which [`modifier_of`] reads back.
+    /// `numeric(p,s)` is kept with its own precision and scale.
+    pub fn field_of(self, name: &str, nullable: bool, type_modifier: i32) -> Field {
+        let mut field = self.field(name, nullable);
+        if type_modifier < 0 {
+            return field;
+        }
+        if let (Self::Scalar(Scalar::Numeric), Some((precision, scale))) = (self, numeric_modifier(type_modifier)) {
+            field = field.with_data_type(DataType::Decimal128(precision, scale));
+        }
+        let mut metadata = field.metadata().clone();
+        metadata.insert(TYPE_MODIFIER.to_owned(), type_modifier.to_string());
+        field.with_metadata(metadata)
+    }
+}
+
+/// The type modifier of a field; -1 for none.
+pub fn modifier_of(field: &Field) -> i32 {
+    let modifier = field.metadata().get(TYPE_MODIFIER).and_then(|m| m.parse().ok());
+    modifier.unwrap_or(-1)
+}
+
+/// Precision and scale in the modifier of a `numeric(p,s)`; `None` where a value of it may need more than the 38
+/// digits that are kept.
+pub fn numeric_modifier(type_modifier: i32) -> Option<(u8, i8)> {
+    let packed = type_modifier.checked_sub(4)?;
+    let precision = u8::try_from(packed >> 16).ok()?;
+    let scale = i8::try_from(packed & 0x7ff).ok()?;
+    (precision <= DECIMAL128_MAX_PRECISION && (0..=precision.cast_signed()).contains(&scale))
+        .then_some((precision, scale))
+}
+
+/// Stored as its OID.
+impl Serialize for PgType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.oid().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for PgType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let oid = u32::deserialize(deserializer)?;
+        Self::from_oid(oid).ok_or_else(|| de::Error::custom(format!("no type has OID {oid}")))
+    }
 }
 
 impl Scalar {
@@ -235,6 +283,13 @@ mod tests {
                 assert_eq!(PgType::of(&one.field("c", true)), one);
             }
         }
+        let money = PgType::from(Scalar::Numeric).field_of("c", true, ((10 << 16) | 2) + 4);
+        assert_eq!(money.data_type(), &DataType::Decimal128(10, 2));
+        assert_eq!(
+            (PgType::of(&money), modifier_of(&money)),
+            (Scalar::Numeric.into(), 655_366)
+        );
+        assert_eq!(numeric_modifier(((100 << 16) | 2) + 4), None);
         assert_eq!(PgType::from_oid(0), None);
         assert_eq!(PgType::from_oid(1), None);
     }

@@ -29,7 +29,7 @@ use super::{
     session::{Column, Session},
 };
 use crate::{
-    codec::pgtype::{PgType, Scalar},
+    codec::pgtype::{self, PgType, Scalar},
     error::{Code, Error, Result},
 };
 
@@ -272,7 +272,7 @@ pub(super) fn column(field: &Field) -> Column {
     Column {
         name: pg::names::shown(field.name()).to_owned(),
         pg_type: PgType::of(field),
-        type_modifier: -1,
+        type_modifier: pgtype::modifier_of(field),
     }
 }
 

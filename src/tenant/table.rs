@@ -66,6 +66,18 @@ tables! {
     Secrets = 19, "secrets", Tenant;
     /// Vectors of chunks, by embedding model.
     Vectors = 20, "vectors", Tenant;
+    /// What the tenant has made: schemas, tables, views, sequences.
+    Catalog = 21, "catalog", Tenant;
+    /// Rows of tables that are not in a block, and marks of those that were deleted from one.
+    Rows = 22, "rows", Tenant;
+    /// What each block of a table's rows holds; one that is not here does not exist.
+    BlockHeads = 23, "block_heads", Tenant;
+    /// Columns of blocks.
+    Blocks = 24, "blocks", Tenant;
+    /// Numbers that sequences have reached.
+    Sequences = 25, "sequences", Tenant;
+    /// Who did what.
+    Audit = 26, "audit", Tenant;
     /// Who exists; read and written only by the directory.
     Tenants = 64, "tenants", Directory;
     /// Tiers, published to all.
