@@ -29,23 +29,40 @@ const PART_BYTES: usize = 64 << 10;
 const CREATE: &str = "CREATE TABLE sale (id bigint PRIMARY KEY, customer integer NOT NULL, region text NOT NULL, \
                       product text NOT NULL, quantity integer NOT NULL, price numeric(10, 2) NOT NULL, \
                       sold timestamptz NOT NULL, note text)";
-const REGIONS: [&str; 8] = ["north", "south", "east", "west", "centre", "islands", "abroad", "online"];
+const REGIONS: [&str; 8] = [
+    "north", "south", "east", "west", "centre", "islands", "abroad", "online",
+];
 
 const QUERIES: &[(&str, &str)] = &[
     ("count(*)", "SELECT count(*) FROM sale"),
-    ("sum, avg, min, max", "SELECT sum(quantity), avg(quantity), min(sold), max(sold) FROM sale"),
-    ("GROUP BY 8 regions", "SELECT region, count(*), sum(quantity) FROM sale GROUP BY region ORDER BY region"),
+    (
+        "sum, avg, min, max",
+        "SELECT sum(quantity), avg(quantity), min(sold), max(sold) FROM sale",
+    ),
+    (
+        "GROUP BY 8 regions",
+        "SELECT region, count(*), sum(quantity) FROM sale GROUP BY region ORDER BY region",
+    ),
     (
         "GROUP BY 2,000 products",
         "SELECT product, count(*), sum(price) FROM sale GROUP BY product ORDER BY sum(price) DESC, product LIMIT 10",
     ),
-    ("count of a range of 1 %", "SELECT count(*), sum(price) FROM sale WHERE sold >= '2024-06-01' AND sold < '2024-06-05'"),
-    ("text LIKE over all", "SELECT count(*) FROM sale WHERE note LIKE '%abc%'"),
+    (
+        "count of a range of 1 %",
+        "SELECT count(*), sum(price) FROM sale WHERE sold >= '2024-06-01' AND sold < '2024-06-05'",
+    ),
+    (
+        "text LIKE over all",
+        "SELECT count(*) FROM sale WHERE note LIKE '%abc%'",
+    ),
     (
         "range of 1,000 keys",
         "SELECT count(*), sum(quantity) FROM sale WHERE id BETWEEN 500000 AND 500999",
     ),
-    ("top 10 of all", "SELECT id, price FROM sale ORDER BY price DESC, id LIMIT 10"),
+    (
+        "top 10 of all",
+        "SELECT id, price FROM sale ORDER BY price DESC, id LIMIT 10",
+    ),
 ];
 
 /// The rows in COPY's text form, cut at lines.
@@ -153,9 +170,16 @@ async fn main() {
          servers in turns; PostgreSQL 16 with synchronous_commit=on, fsync=on, shared_buffers 1 GB, work_mem 64 MB",
         parts.iter().map(Bytes::len).sum::<usize>() >> 20
     );
-    let login = async |port| connect(port, TENANT, "owner", &password_of("owner")).await.expect("logged in");
+    let login = async |port| {
+        connect(port, TENANT, "owner", &password_of("owner"))
+            .await
+            .expect("logged in")
+    };
     let (ours, theirs) = (login(server.port).await, login(reference.port).await);
-    println!("  {:<26} | Bulkhead | PostgreSQL | unit | times as fast as PostgreSQL", "what");
+    println!(
+        "  {:<26} | Bulkhead | PostgreSQL | unit | times as fast as PostgreSQL",
+        "what"
+    );
 
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -191,6 +215,9 @@ async fn main() {
         b.push(lookups(&theirs, count, &mut seed).await);
     }
     line("lookup by key", &a, &b, "us");
-    println!("server's resident memory at the end: {} MiB", server.resident_bytes() >> 20);
+    println!(
+        "server's resident memory at the end: {} MiB",
+        server.resident_bytes() >> 20
+    );
     server.assert_alive();
 }

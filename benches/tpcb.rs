@@ -25,7 +25,10 @@ const KILL_AFTER: Duration = Duration::from_secs(4);
 fn command(port: u16, arguments: &[String]) -> Command {
     let mut command = Command::new(pgbench().expect("pgbench"));
     command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "owner"]);
-    command.args(arguments).arg(TENANT).env("PGPASSWORD", password_of("owner"));
+    command
+        .args(arguments)
+        .arg(TENANT)
+        .env("PGPASSWORD", password_of("owner"));
     command
 }
 
@@ -52,12 +55,17 @@ fn run(port: u16, protocol: &str, clients: u32) -> (f64, f64) {
 
 /// That accounts, tellers, branches and history tell the same sum, and how many transactions the history has.
 async fn balances(port: u16) -> u64 {
-    let client = connect(port, TENANT, "owner", &password_of("owner")).await.expect("logged in");
+    let client = connect(port, TENANT, "owner", &password_of("owner"))
+        .await
+        .expect("logged in");
     let sql = "SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(tbalance) FROM pgbench_tellers), \
                (SELECT sum(bbalance) FROM pgbench_branches), (SELECT coalesce(sum(delta), 0) FROM pgbench_history), \
                (SELECT count(*) FROM pgbench_history)";
     let row = rows(&client, sql).await.remove(0);
-    assert!(row[..4].iter().all(|sum| *sum == row[0]), "the balances do not add up: {row:?}");
+    assert!(
+        row[..4].iter().all(|sum| *sum == row[0]),
+        "the balances do not add up: {row:?}"
+    );
     row[4].parse().expect("a count")
 }
 
@@ -76,7 +84,11 @@ async fn kill(server: &mut Server) {
     server.again();
     let after = balances(server.port).await;
     assert!(after > before, "nothing was written before SIGKILL");
-    println!("SIGKILL after {} s with 8 clients: {} transactions kept, balances add up", KILL_AFTER.as_secs(), after - before);
+    println!(
+        "SIGKILL after {} s with 8 clients: {} transactions kept, balances add up",
+        KILL_AFTER.as_secs(),
+        after - before
+    );
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -92,7 +104,9 @@ async fn main() {
     );
     for (name, port) in [("Bulkhead", server.port), ("PostgreSQL", reference.port)] {
         let begun = std::time::Instant::now();
-        let output = command(port, &words(&format!("-i -q -s {SCALE}"))).output().expect("pgbench runs");
+        let output = command(port, &words(&format!("-i -q -s {SCALE}")))
+            .output()
+            .expect("pgbench runs");
         assert!(output.status.success(), "{name}: {}", shown(&output));
         println!("{name}: initialised in {:.1} s", begun.elapsed().as_secs_f64());
     }
@@ -116,7 +130,10 @@ async fn main() {
         }
     }
     for (name, port) in [("Bulkhead", server.port), ("PostgreSQL", reference.port)] {
-        println!("{name}: {} transactions, 0 failed, balances add up", balances(port).await);
+        println!(
+            "{name}: {} transactions, 0 failed, balances add up",
+            balances(port).await
+        );
     }
     kill(&mut server).await;
     server.assert_alive();

@@ -215,6 +215,11 @@ async fn postgresql_answers_as_the_files_say() {
         reference.database(&database).await;
         let (count, wrong) = run(reference.port, &database, &file).await;
         let shown: Vec<String> = wrong.iter().map(|(sql, how)| format!("{sql}\n{how}")).collect();
-        assert!(count > 0 && wrong.is_empty(), "{}:\n{}", file.display(), shown.join("\n"));
+        assert!(
+            count > 0 && wrong.is_empty(),
+            "{}:\n{}",
+            file.display(),
+            shown.join("\n")
+        );
     }
 }

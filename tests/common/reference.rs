@@ -101,7 +101,10 @@ pub fn differences(expected: &Transcript, actual: &Transcript) -> BTreeMap<Strin
         .filter(|key| expected.get(*key) != actual.get(*key))
         .map(|key| {
             let value = |t: &Transcript| t.get(key).map_or("(nothing)", String::as_str).to_owned();
-            (key.clone(), format!("  PostgreSQL: {}\n  Bulkhead:   {}", value(expected), value(actual)))
+            (
+                key.clone(),
+                format!("  PostgreSQL: {}\n  Bulkhead:   {}", value(expected), value(actual)),
+            )
         })
         .collect()
 }

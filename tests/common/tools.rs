@@ -97,7 +97,13 @@ pub fn node() -> Result<PathBuf, String> {
     let place = made("clients-npm", &list, |place| {
         fs::copy(&list, place.join("package.json")).expect("copied");
         let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]);
+        npm.args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--no-package-lock",
+            "--loglevel=error",
+        ]);
         install(npm.current_dir(place))
     })?;
     // Node looks for packages beside the script.

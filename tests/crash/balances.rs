@@ -25,7 +25,10 @@ async fn books(server: &Server) -> (String, u64) {
                (SELECT sum(bbalance) FROM pgbench_branches), (SELECT coalesce(sum(delta), 0) FROM pgbench_history), \
                (SELECT count(*) FROM pgbench_history), (SELECT count(*) FROM pgbench_accounts)";
     let row = rows(&client, sql).await.remove(0);
-    assert!(row[..4].iter().all(|sum| *sum == row[0]), "the balances do not add up: {row:?}");
+    assert!(
+        row[..4].iter().all(|sum| *sum == row[0]),
+        "the balances do not add up: {row:?}"
+    );
     assert_eq!(row[5], "100000", "accounts came or went");
     (row[0].clone(), row[4].parse().expect("a count"))
 }
@@ -39,13 +42,19 @@ async fn balances_add_up_after_every_kill() {
     let mut server = Server::start("balances");
     server.create_tenants(&[T]).await;
     server.widen_tiers().await;
-    let made = pgbench(&program, server.port, &["-i", "-q"]).output().expect("pgbench runs");
+    let made = pgbench(&program, server.port, &["-i", "-q"])
+        .output()
+        .expect("pgbench runs");
     assert!(made.status.success(), "{}", tools::shown(&made));
     let mut seed = Seed(7);
     let mut known = 0;
     for cycle in 0..CYCLES {
         let clients = CLIENTS.to_string();
-        let mut command = pgbench(&program, server.port, &["-n", "-M", "prepared", "-j", "2", "-T", "600", "-c", &clients]);
+        let mut command = pgbench(
+            &program,
+            server.port,
+            &["-n", "-M", "prepared", "-j", "2", "-T", "600", "-c", &clients],
+        );
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child = child.expect("pgbench runs");
         tokio::time::sleep(Duration::from_millis(500 + seed.below(1_500))).await;
@@ -58,7 +67,11 @@ async fn balances_add_up_after_every_kill() {
             .unwrap_or_else(|| panic!("pgbench did not say how many it did:\n{said}"));
         server.again();
         let (_, found) = books(&server).await;
-        assert!(found >= known + told, "cycle {cycle}: LOST: {told} were acknowledged, {} are there", found - known);
+        assert!(
+            found >= known + told,
+            "cycle {cycle}: LOST: {told} were acknowledged, {} are there",
+            found - known
+        );
         assert!(
             found <= known + told + CLIENTS,
             "cycle {cycle}: {told} were acknowledged, and {} are there",

@@ -24,7 +24,10 @@ pub struct Place {
 impl Place {
     fn url(&self) -> String {
         let (port, database) = (self.port, &self.database);
-        format!("postgresql://owner:{}@127.0.0.1:{port}/{database}", password_of("owner"))
+        format!(
+            "postgresql://owner:{}@127.0.0.1:{port}/{database}",
+            password_of("owner")
+        )
     }
 }
 
@@ -50,13 +53,20 @@ async fn compare(client: &str, run: impl AsyncFn(Place) -> String) {
         Ok(reference) => {
             reference.database(&database).await;
             let text = run(place(reference.port)).await;
-            assert!(transcript(&text).contains_key("done"), "{client} broke off on PostgreSQL:\n{text}");
+            assert!(
+                transcript(&text).contains_key("done"),
+                "{client} broke off on PostgreSQL:\n{text}"
+            );
             if std::env::var_os("BULKHEAD_BLESS").is_some() {
                 std::fs::write(&committed, text).expect("written");
             } else {
                 let old = std::fs::read_to_string(&committed).unwrap_or_default();
                 let stale = differences(&transcript(&old), &transcript(&text));
-                assert!(stale.is_empty(), "{}: run this with BULKHEAD_BLESS=1: {stale:#?}", committed.display());
+                assert!(
+                    stale.is_empty(),
+                    "{}: run this with BULKHEAD_BLESS=1: {stale:#?}",
+                    committed.display()
+                );
             }
         }
         Err(why) => skipped(&format!("{client} on PostgreSQL: {why}")),
@@ -90,7 +100,12 @@ async fn python(client: &str, file: &str) {
     match tools::python() {
         Ok(python) => {
             compare(client, async |place| {
-                said(Command::new(&python).args(["-W", "ignore"]).arg(script(file)).arg(place.url()))
+                said(
+                    Command::new(&python)
+                        .args(["-W", "ignore"])
+                        .arg(script(file))
+                        .arg(place.url()),
+                )
             })
             .await;
         }
@@ -101,7 +116,10 @@ async fn python(client: &str, file: &str) {
 async fn node(client: &str, file: &str) {
     match tools::node() {
         Ok(folder) => {
-            compare(client, async |place| said(Command::new("node").arg(folder.join(file)).arg(place.url()))).await;
+            compare(client, async |place| {
+                said(Command::new("node").arg(folder.join(file)).arg(place.url()))
+            })
+            .await;
         }
         Err(why) => skipped(&format!("{client}: {why}")),
     }
@@ -183,7 +201,9 @@ async fn jdbc() {
         Ok(jar) => {
             compare("jdbc", async |place| {
                 let mut java = Command::new("java");
-                java.args(["-XX:TieredStopAtLevel=1", "-cp"]).arg(&jar).arg(script("Tables.java"));
+                java.args(["-XX:TieredStopAtLevel=1", "-cp"])
+                    .arg(&jar)
+                    .arg(script("Tables.java"));
                 said(java.arg(place.url()).arg(script("every.sql")))
             })
             .await;
@@ -208,7 +228,10 @@ async fn psql() {
         // Both outputs in one pipe, in the order in which they were written.
         let mut psql = Command::new("sh");
         psql.args(["-c", "exec psql -X -q --no-password -f \"$0\" \"$1\" 2>&1"]);
-        psql.arg(&file).arg(place.url()).env("LC_ALL", "C.UTF-8").env("PGTZ", "UTC");
+        psql.arg(&file)
+            .arg(place.url())
+            .env("LC_ALL", "C.UTF-8")
+            .env("PGTZ", "UTC");
         // A section a line; where in the script or in PostgreSQL's source an error arose is no part of it.
         let name = format!("psql:{}:", file.display());
         let mut text = String::new();

@@ -47,7 +47,11 @@ fn hex(bytes: &[u8]) -> String {
 
 /// An extension's type has another number in each database.
 fn type_name(ty: &Type) -> String {
-    let number = if ty.oid() < 10_000 { ty.oid().to_string() } else { "an extension's".to_owned() };
+    let number = if ty.oid() < 10_000 {
+        ty.oid().to_string()
+    } else {
+        "an extension's".to_owned()
+    };
     format!("{} {number}", ty.name())
 }
 
@@ -89,11 +93,19 @@ impl Notes {
             let rows: Vec<String> = rows
                 .iter()
                 .map(|row| {
-                    let value = |i| row.get::<usize, Option<Raw>>(i).map_or("NULL".to_owned(), |raw| hex(&raw.0));
+                    let value = |i| {
+                        row.get::<usize, Option<Raw>>(i)
+                            .map_or("NULL".to_owned(), |raw| hex(&raw.0))
+                    };
                     (0..row.len()).map(value).collect::<Vec<_>>().join(" ")
                 })
                 .collect();
-            Ok(format!("({}) [{}] {}", wanted.join(", "), columns.join(", "), rows.join(" | ")))
+            Ok(format!(
+                "({}) [{}] {}",
+                wanted.join(", "),
+                columns.join(", "),
+                rows.join(" | ")
+            ))
         };
         let answer: Result<String, tokio_postgres::Error> = asked.await;
         self.say(key, answer.unwrap_or_else(|e| told(&e)));
@@ -131,7 +143,9 @@ pub async fn tables(place: Place) -> String {
     let columns = client.prepare("SELECT * FROM every").await.expect("prepared");
     for column in columns.columns() {
         let sql = format!("SELECT {} FROM every ORDER BY id", column.name());
-        notes.binary(&client, &format!("binary {}", column.name()), &sql, &[]).await;
+        notes
+            .binary(&client, &format!("binary {}", column.name()), &sql, &[])
+            .await;
         notes.simple(&client, &format!("text {}", column.name()), &sql).await;
     }
     // Each value goes out again as it came in.
@@ -146,7 +160,12 @@ pub async fn tables(place: Place) -> String {
     let numeric = Given(vec![0, 1, 0, 0, 0, 0, 0, 2, 0, 5]);
     let list: &[Option<&str>] = &[Some("a"), None];
     notes
-        .binary(&client, "parameters", one, &[&1_i32, &"y", &numeric, &list, &1_i32, &"text", &5_i64])
+        .binary(
+            &client,
+            "parameters",
+            one,
+            &[&1_i32, &"y", &numeric, &list, &1_i32, &"text", &5_i64],
+        )
         .await;
     for (key, bytes) in [
         ("short int", vec![0, 0, 1]),
@@ -155,20 +174,41 @@ pub async fn tables(place: Place) -> String {
     ] {
         notes.binary(&client, key, "SELECT $1::int4", &[&Given(bytes)]).await;
     }
-    notes.binary(&client, "bad text", "SELECT $1::text", &[&Given(vec![0xff])]).await;
-    notes.binary(&client, "zero in text", "SELECT $1::text", &[&Given(vec![b'a', 0])]).await;
-    notes.binary(&client, "bad jsonb", "SELECT $1::jsonb", &[&Given(vec![2, b'1'])]).await;
-    notes.binary(&client, "bad array", "SELECT $1::int[]", &[&Given(vec![0, 0, 0, 9])]).await;
-    notes.binary(&client, "bad vector", "SELECT $1::vector", &[&Given(vec![0, 2, 0, 0, 0])]).await;
-    notes.binary(&client, "bad bool", "SELECT $1::bool", &[&Given(vec![2])]).await;
-    notes.binary(&client, "bad uuid", "SELECT $1::uuid", &[&Given(vec![1; 15])]).await;
+    notes
+        .binary(&client, "bad text", "SELECT $1::text", &[&Given(vec![0xff])])
+        .await;
+    notes
+        .binary(&client, "zero in text", "SELECT $1::text", &[&Given(vec![b'a', 0])])
+        .await;
+    notes
+        .binary(&client, "bad jsonb", "SELECT $1::jsonb", &[&Given(vec![2, b'1'])])
+        .await;
+    notes
+        .binary(&client, "bad array", "SELECT $1::int[]", &[&Given(vec![0, 0, 0, 9])])
+        .await;
+    notes
+        .binary(
+            &client,
+            "bad vector",
+            "SELECT $1::vector",
+            &[&Given(vec![0, 2, 0, 0, 0])],
+        )
+        .await;
+    notes
+        .binary(&client, "bad bool", "SELECT $1::bool", &[&Given(vec![2])])
+        .await;
+    notes
+        .binary(&client, "bad uuid", "SELECT $1::uuid", &[&Given(vec![1; 15])])
+        .await;
 
     let create = "CREATE TABLE note (id serial PRIMARY KEY, title text UNIQUE NOT NULL, n int8, v vector(2))";
     notes.simple(&client, "create", create).await;
     let insert = "INSERT INTO note (title, n) VALUES ($1, $2) RETURNING id, title";
     notes.binary(&client, "insert", insert, &[&"one", &1_i64]).await;
     notes.binary(&client, "insert again", insert, &[&"one", &1_i64]).await;
-    notes.binary(&client, "insert null", insert, &[&None::<&str>, &1_i64]).await;
+    notes
+        .binary(&client, "insert null", insert, &[&None::<&str>, &1_i64])
+        .await;
     for (key, sql) in [
         ("no table", "SELECT * FROM nosuch"),
         ("no column", "SELECT nosuch FROM note"),
@@ -184,11 +224,21 @@ pub async fn tables(place: Place) -> String {
             Err(e) => notes.say(key, told(&e)),
         }
     }
-    let counted = client.execute("UPDATE note SET n = n + $1 WHERE title = $2", &[&2_i64, &"one"]).await;
+    let counted = client
+        .execute("UPDATE note SET n = n + $1 WHERE title = $2", &[&2_i64, &"one"])
+        .await;
     notes.say("counted", counted.expect("updated"));
     notes.simple(&client, "several", "INSERT INTO note (title) VALUES ('a'), ('b'); SELECT count(*) FROM note; DELETE FROM note WHERE title = 'b'").await;
-    notes.simple(&client, "several fail", "INSERT INTO note (title) VALUES ('c'); SELECT 1/0").await;
-    notes.simple(&client, "after failing", "SELECT title FROM note ORDER BY id").await;
+    notes
+        .simple(
+            &client,
+            "several fail",
+            "INSERT INTO note (title) VALUES ('c'); SELECT 1/0",
+        )
+        .await;
+    notes
+        .simple(&client, "after failing", "SELECT title FROM note ORDER BY id")
+        .await;
 
     transactions(&mut client, &mut notes).await;
     copies(&client, &mut notes).await;
@@ -199,7 +249,10 @@ pub async fn tables(place: Place) -> String {
 
 async fn transactions(client: &mut Client, notes: &mut Notes) {
     let mut outer = client.transaction().await.expect("begun");
-    outer.execute("INSERT INTO note (title) VALUES ('outer')", &[]).await.expect("inserted");
+    outer
+        .execute("INSERT INTO note (title) VALUES ('outer')", &[])
+        .await
+        .expect("inserted");
     let inner = outer.savepoint("s").await.expect("a savepoint");
     let failed = inner.execute("INSERT INTO note (title) VALUES ('outer')", &[]).await;
     notes.say("in a savepoint", told(&failed.expect_err("a duplicate")));
@@ -225,17 +278,30 @@ async fn transactions(client: &mut Client, notes: &mut Notes) {
     let failed = level.execute("DELETE FROM note", &[]).await;
     notes.say("read only", told(&failed.expect_err("read only")));
     level.rollback().await.expect("rolled back");
-    let (a, b) = futures::join!(client.query("SELECT 1", &[]), client.query("SELECT count(*) FROM note", &[]));
+    let (a, b) = futures::join!(
+        client.query("SELECT 1", &[]),
+        client.query("SELECT count(*) FROM note", &[])
+    );
     notes.say("pipelined", format!("{} {}", a.expect("a").len(), b.expect("b").len()));
-    notes.simple(client, "left", "SELECT title FROM note ORDER BY title").await;
+    notes
+        .simple(client, "left", "SELECT title FROM note ORDER BY title")
+        .await;
 }
 
 async fn copies(client: &Client, notes: &mut Notes) {
     let create = "CREATE TABLE bulk (i int PRIMARY KEY, t text, f float8)";
     notes.simple(client, "bulk", create).await;
     for (key, sql, parts) in [
-        ("text", "COPY bulk FROM STDIN", vec!["1\ta", "b\t1.5\n2\t\\N\t\\N", "\n"]),
-        ("csv", "COPY bulk FROM STDIN (FORMAT csv, HEADER)", vec!["i,t,f\n3,\"x,\"\"y\"\"\",\n"]),
+        (
+            "text",
+            "COPY bulk FROM STDIN",
+            vec!["1\ta", "b\t1.5\n2\t\\N\t\\N", "\n"],
+        ),
+        (
+            "csv",
+            "COPY bulk FROM STDIN (FORMAT csv, HEADER)",
+            vec!["i,t,f\n3,\"x,\"\"y\"\"\",\n"],
+        ),
         ("bad", "COPY bulk FROM STDIN", vec!["4\ta\tx\n"]),
         ("unknown column", "COPY bulk (nosuch) FROM STDIN", vec![]),
         ("unknown table", "COPY nosuch FROM STDIN", vec![]),
@@ -249,7 +315,10 @@ async fn copies(client: &Client, notes: &mut Notes) {
             sink.finish().await
         };
         let answer: Result<u64, tokio_postgres::Error> = copied.await;
-        notes.say(&format!("copy {key}"), answer.map_or_else(|e| told(&e), |n| n.to_string()));
+        notes.say(
+            &format!("copy {key}"),
+            answer.map_or_else(|e| told(&e), |n| n.to_string()),
+        );
     }
     // Head, flags, no extension; one row of three fields; the end.
     let mut all = BytesMut::from(&b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0"[..]);
@@ -262,13 +331,18 @@ async fn copies(client: &Client, notes: &mut Notes) {
     all.put_i16(-1);
     for (key, bytes) in [("binary", all.freeze()), ("binary cut", cut)] {
         let copied = async {
-            let sink = client.copy_in::<_, Bytes>("COPY bulk FROM STDIN (FORMAT binary)").await?;
+            let sink = client
+                .copy_in::<_, Bytes>("COPY bulk FROM STDIN (FORMAT binary)")
+                .await?;
             futures::pin_mut!(sink);
             sink.send(bytes).await?;
             sink.finish().await
         };
         let answer: Result<u64, tokio_postgres::Error> = copied.await;
-        notes.say(&format!("copy {key}"), answer.map_or_else(|e| told(&e), |n| n.to_string()));
+        notes.say(
+            &format!("copy {key}"),
+            answer.map_or_else(|e| told(&e), |n| n.to_string()),
+        );
     }
     for options in ["", "(FORMAT csv, HEADER)", "(FORMAT binary)"] {
         let sql = format!("COPY (SELECT * FROM bulk ORDER BY i) TO STDOUT {options}");
@@ -276,6 +350,9 @@ async fn copies(client: &Client, notes: &mut Notes) {
             let parts: Vec<Bytes> = client.copy_out(&sql).await?.boxed().try_collect().await?;
             Ok::<_, tokio_postgres::Error>(hex(&parts.concat()))
         };
-        notes.say(&format!("copy out {options}"), copied.await.unwrap_or_else(|e| told(&e)));
+        notes.say(
+            &format!("copy out {options}"),
+            copied.await.unwrap_or_else(|e| told(&e)),
+        );
     }
 }
