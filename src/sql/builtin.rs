@@ -8,7 +8,7 @@ use datafusion::{
     logical_expr::{AggregateUDF, ScalarUDF},
 };
 
-use super::bounded::bounded;
+use super::{bounded::bounded, retyped::retyped};
 
 /// Functions in FROM.
 pub(super) const TABLE_FUNCTIONS: &[&str] = &["generate_series", "range"];
@@ -212,7 +212,7 @@ pub(super) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     all.into_iter()
         .filter_map(|f| {
             if SCALAR.contains(&f.name()) {
-                Some(f)
+                Some(retyped(f))
             } else {
                 bounded(f)
             }

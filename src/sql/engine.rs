@@ -207,7 +207,8 @@ impl Shared {
         options.sql_parser.map_string_types_to_utf8view = false;
         options.sql_parser.enable_ident_normalization = true;
         options.sql_parser.default_null_ordering = "nulls_max".to_owned();
-        options.sql_parser.parse_float_as_decimal = false;
+        options.sql_parser.parse_float_as_decimal = true;
+        options.execution.time_zone = Some("UTC".to_owned());
         // Reused plans must not carry filters that a former run narrowed.
         options.optimizer.enable_dynamic_filter_pushdown = false;
         options.explain.logical_plan_only = false;

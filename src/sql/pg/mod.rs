@@ -5,12 +5,14 @@
 //!
 //! - [`catalog`]: the snapshot; [`builtin`]: what PostgreSQL brings along, as data
 //! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`] and [`info`]
+//! - [`literals`], [`arithmetic`], [`output`]: numbers, and types, as PostgreSQL has them
 //! - [`functions`], [`function`], [`casts`], [`json_access`]: scalar functions
 //! - [`dialect`], [`names`], [`subquery`]: the statement rewritten before it is planned
 //! - [`types`], [`operators`], [`from`], [`lateral`], [`apply`], [`apply_exec`]: extensions of DataFusion's planner
 
 pub mod apply;
 pub mod apply_exec;
+pub mod arithmetic;
 pub mod builtin;
 pub mod casts;
 pub mod catalog;
@@ -24,8 +26,10 @@ pub mod info;
 pub mod json;
 pub mod json_access;
 pub mod lateral;
+pub mod literals;
 pub mod names;
 pub mod operators;
+pub mod output;
 pub mod print;
 pub mod relations;
 pub mod rows;

@@ -9,7 +9,7 @@ use datafusion::{
     sql::sqlparser::ast::BinaryOperator,
 };
 
-use super::{casts, json_access};
+use super::{arithmetic, casts, json_access};
 use crate::codec::pgtype::{PgType, Scalar};
 
 /// Plans comparisons of a `uuid`, a `jsonb` or an array with a literal: the literal is checked and
@@ -22,6 +22,10 @@ impl ExprPlanner for PgOperators {
         if let Some(call) = json_access::call(&expr, schema) {
             return Ok(PlannerResult::Planned(call));
         }
+        if let Some(call) = arithmetic::checked(&mut expr, schema) {
+            return Ok(PlannerResult::Planned(call));
+        }
+        arithmetic::floats(&mut expr, schema);
         if compares(&expr.op) {
             if is_literal(&expr.right) {
                 expr.right = typed(expr.right, &expr.left, schema);

@@ -132,8 +132,6 @@ fn custom(name: &ObjectName, modifiers: &[String]) -> Option<(PgType, i32)> {
         {
             Scalar::Bpchar.into()
         }
-        "int2vector" => PgType::Array(Scalar::Int2),
-        "oidvector" => PgType::Array(Scalar::Oid),
         "cstring" | "citext" => PgType::TEXT,
         "xid" | "cid" => Scalar::Oid.into(),
         other => named(other).or_else(|| PgType::from_name(other))?,
