@@ -174,7 +174,10 @@ impl Shared {
 
     fn new() -> Result<Self> {
         let mut scalar = HashMap::new();
-        let ours = functions::vector::all().into_iter().chain(pg::shared());
+        let ours = functions::vector::all()
+            .into_iter()
+            .chain(functions::vector_math::all())
+            .chain(pg::shared());
         for udf in builtin::scalar_functions().into_iter().chain(ours) {
             for alias in udf.aliases() {
                 scalar.insert(alias.clone(), udf.clone());
@@ -185,6 +188,7 @@ impl Shared {
         for udf in builtin::aggregate_functions()
             .into_iter()
             .chain([Arc::new(pg::subquery::aggregate())])
+            .chain(pg::json_make::aggregates())
         {
             for alias in udf.aliases() {
                 aggregate.insert(alias.clone(), udf.clone());

@@ -178,14 +178,13 @@ fn decimal(number: &str) -> Option<String> {
     Some(format!("{before}.{after}"))
 }
 
+/// Whether this is the type that a number was cast to here.
+pub fn is_literal_type(data_type: &SqlType) -> bool {
+    matches!(data_type, SqlType::Int4(WIDTH))
+}
+
 fn ours(expr: &Expr) -> bool {
-    matches!(
-        expr,
-        Expr::Cast {
-            data_type: SqlType::Int4(WIDTH),
-            ..
-        }
-    )
+    matches!(expr, Expr::Cast { data_type, .. } if is_literal_type(data_type))
 }
 
 /// Takes our cast off a number.

@@ -20,6 +20,9 @@ pub struct PgTypes;
 
 impl TypePlanner for PgTypes {
     fn plan_type_field(&self, sql_type: &SqlType) -> Result<Option<FieldRef>> {
+        if super::literals::is_literal_type(sql_type) {
+            return Ok(Some(Arc::new(PgType::from(Scalar::Int4).field("", true))));
+        }
         Ok(resolve(sql_type).map(|(pg_type, modifier)| Arc::new(field(pg_type, modifier))))
     }
 }
