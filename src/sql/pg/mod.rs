@@ -6,8 +6,8 @@
 //! - [`catalog`]: the snapshot; [`builtin`]: what PostgreSQL brings along, as data
 //! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`] and [`info`]
 //! - [`literals`], [`arithmetic`], [`aggregates`], [`output`]: numbers, and types, as PostgreSQL has them
-//! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
-//! - [`dialect`], [`names`], [`subquery`]: the statement rewritten before it is planned
+//! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`strings`], [`mathematics`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
+//! - [`dialect`], [`spelling`], [`names`], [`subquery`]: the statement rewritten before it is planned
 //! - [`types`], [`operators`], [`from`], [`lateral`], [`apply`], [`apply_exec`]: extensions of DataFusion's planner
 
 pub mod aggregates;
@@ -31,12 +31,15 @@ pub mod json_change;
 pub mod json_make;
 pub mod lateral;
 pub mod literals;
+pub mod mathematics;
 pub mod names;
 pub mod operators;
 pub mod output;
 pub mod print;
 pub mod relations;
 pub mod rows;
+pub mod spelling;
+pub mod strings;
 pub mod subquery;
 pub mod text;
 pub mod types;
