@@ -23,6 +23,7 @@ mod functions;
 mod gateway;
 mod guard;
 mod jobs;
+mod kept;
 mod listen;
 mod metering;
 mod nearest;

@@ -23,6 +23,7 @@ use super::{
     complaints::from_datafusion,
     dml, functions,
     guard::{Kind, Parsed},
+    kept::Kept,
     pg,
     planner::Context,
     rewrite,
@@ -94,6 +95,8 @@ pub(super) struct Query {
     pub(super) tag: &'static str,
     /// The search path it was planned under.
     pub(super) path: Vec<String>,
+    /// Its physical plan.
+    pub(super) kept: Kept,
 }
 
 impl Session {
@@ -172,6 +175,7 @@ impl Session {
                 placeholders,
                 tag,
                 path,
+                kept: Kept::default(),
             })),
             parsed: parsed.clone(),
             declared: declared.to_vec(),
