@@ -32,6 +32,7 @@ mod planner;
 mod prepared;
 mod reembed;
 mod relations;
+mod retyped;
 mod rewrite;
 mod run;
 mod session;

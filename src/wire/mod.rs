@@ -16,13 +16,11 @@ mod complaint;
 mod connection;
 #[cfg(test)]
 mod connection_tests;
-mod datetime;
 mod decode;
 mod encode;
 mod extended;
 mod frame;
 mod login;
-mod numeric;
 mod portal;
 mod presence;
 mod simple;
@@ -39,6 +37,7 @@ use tokio::{
     sync::{Semaphore, oneshot, watch},
 };
 
+use crate::codec::{datetime, numeric};
 pub use encode::text_rows;
 pub use tls::TlsFiles;
 

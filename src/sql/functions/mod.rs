@@ -13,6 +13,7 @@ mod owner;
 pub(super) mod scalar;
 pub(super) mod settings;
 pub(super) mod vector;
+pub(super) mod vector_math;
 
 use std::sync::Arc;
 
