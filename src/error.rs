@@ -56,6 +56,8 @@ codes! {
     InvalidParameterValue = "22023", Fix;
     InvalidText = "22P02", Fix;
     InvalidBinary = "22P03", Fix;
+    /// Bytes of a COPY that are no row.
+    BadCopyFormat = "22P04", Fix;
     NotNull = "23502", Fix;
     ForeignKeyViolation = "23503", Fix;
     UniqueViolation = "23505", Fix;
@@ -72,6 +74,7 @@ codes! {
     InvalidCursorName = "34000", Fix;
     InvalidSavepoint = "3B001", Fix;
     SerializationFailure = "40001", Retry;
+    DeadlockDetected = "40P01", Retry;
     InsufficientPrivilege = "42501", Fix;
     Syntax = "42601", Fix;
     DuplicateColumn = "42701", Fix;
@@ -85,6 +88,8 @@ codes! {
     UndefinedTable = "42P01", Fix;
     UndefinedParameter = "42P02", Fix;
     DuplicateCursor = "42P03", Fix;
+    InvalidColumnReference = "42P10", Fix;
+    InvalidCursorDefinition = "42P11", Fix;
     DuplicatePrepared = "42P05", Fix;
     DiskFull = "53100", Wait;
     OutOfMemory = "53200", Wait;
@@ -93,6 +98,7 @@ codes! {
     TooLarge = "54000", Fix;
     TooComplex = "54001", Fix;
     NotReady = "55000", Wait;
+    LockNotAvailable = "55P03", Retry;
     QueryCanceled = "57014", Retry;
     Shutdown = "57P01", Retry;
     IdleTimeout = "57P05", Retry;
@@ -120,6 +126,7 @@ struct More {
     hint: Option<String>,
     reason: Option<&'static str>,
     position: Option<usize>,
+    context: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -169,6 +176,13 @@ impl Error {
         self
     }
 
+    /// Where in what the client sent beside the statement, as PostgreSQL's CONTEXT says it.
+    #[must_use]
+    pub fn with_context(mut self, context: impl Into<String>) -> Self {
+        self.more().context = Some(context.into());
+        self
+    }
+
     /// What caused it; logged, never shown to a client.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -185,6 +199,7 @@ impl Error {
                 hint: m.hint.clone(),
                 reason: m.reason,
                 position: m.position,
+                context: m.context.clone(),
                 source: None,
             })
         });
@@ -222,6 +237,11 @@ impl Error {
     /// See [`Error::with_reason`].
     pub fn reason(&self) -> Option<&'static str> {
         self.more.as_ref()?.reason
+    }
+
+    /// See [`Error::with_context`].
+    pub fn context(&self) -> Option<&str> {
+        self.more.as_ref()?.context.as_deref()
     }
 
     /// See [`Error::with_position`].

@@ -3,6 +3,10 @@
 
 mod common;
 
+#[path = "wire/copy.rs"]
+mod copy;
+#[path = "wire/cursors.rs"]
+mod cursors;
 #[path = "wire/extended.rs"]
 mod extended;
 #[path = "wire/frames.rs"]

@@ -53,11 +53,13 @@ impl Session {
             Statement::Savepoint { name } => {
                 self.in_transaction("SAVEPOINT")?;
                 self.with_tx(|tx| tx.savepoint(&name.value));
+                self.set_mark(&name.value);
                 done("SAVEPOINT")
             }
             Statement::ReleaseSavepoint { name } => {
                 self.in_transaction("RELEASE SAVEPOINT")?;
                 self.savepoint_exists(name, self.with_tx(|tx| tx.release(&name.value)))?;
+                self.marks.release(&name.value);
                 done("RELEASE")
             }
             Statement::Rollback {
@@ -69,6 +71,7 @@ impl Session {
                     self.with_tx(|tx| Some(tx.rollback_to(&name.value)))
                         .unwrap_or(Ok(true))?,
                 )?;
+                self.roll_back_to_mark(&name.value);
                 self.status = Status::Open;
                 done("ROLLBACK")
             }
@@ -141,9 +144,7 @@ impl Session {
                             "DISCARD ALL cannot run inside a transaction block",
                         ));
                     }
-                    self.drop_all_statements();
-                    self.reset_all();
-                    self.listening.stop();
+                    self.discard_all();
                     return done("DISCARD ALL");
                 }
                 done(match object_type {
@@ -168,6 +169,9 @@ impl Session {
             World::Tenant(world) => {
                 self.point_of_no_return();
                 statement.run(&world.tenant, &world.user).await?;
+                if statement.is_own_password(&world.user) {
+                    self.admit_again()?;
+                }
             }
             World::Operator(_) => return Err(UserStatement::refuse_operator()),
         }

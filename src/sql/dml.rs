@@ -122,7 +122,7 @@ impl Session {
     }
 
     /// The relation that a statement writes.
-    fn target(&self, name: &ObjectName) -> Result<&'static Relation> {
+    pub(super) fn target(&self, name: &ObjectName) -> Result<&'static Relation> {
         let parts: Vec<String> = name
             .0
             .iter()
