@@ -151,32 +151,32 @@ impl Session {
     pub async fn open(engine: Arc<Engine>, login: Login, startup: &[(String, String)]) -> Result<Self> {
         let settings = Arc::new(Mutex::new(Settings::default()));
         let desk = Arc::new(Desk::new(settings.clone()));
-        let (world, runtime, connection) = match login {
+        let (world, state, connection) = match login {
             Login::Tenant(tenant, user) => {
                 tenant.check_open()?;
-                let state = engine.tenant(&tenant);
-                let connection = state.connect(limits::TENANT_CONNECTIONS)?;
-                let runtime = state.runtime()?;
+                let kept = engine.tenant(&tenant);
+                let connection = kept.connect(limits::TENANT_CONNECTIONS)?;
+                let state = kept.session_state(&engine)?;
                 let world = TenantWorld {
                     tenant,
                     user,
-                    state,
+                    state: kept,
                     engine: engine.clone(),
                     tx: Mutex::default(),
                     desk,
                     acting_for: Mutex::default(),
                 };
-                (World::Tenant(Box::new(world)), runtime, Some(connection))
+                (World::Tenant(Box::new(world)), state, Some(connection))
             }
             Login::Operator(operator) => {
-                let runtime = engine.operator_runtime.clone();
+                let state = engine.operator_state.clone();
                 (
                     World::Operator(Box::new(OperatorWorld {
                         operator,
                         engine: engine.clone(),
                         desk,
                     })),
-                    runtime,
+                    state,
                     None,
                 )
             }
@@ -200,7 +200,6 @@ impl Session {
             pg::relations::pg_catalog(catalog.clone()),
             pg::relations::information_schema(catalog.clone()),
         );
-        let state = engine.session_state(runtime);
         let mut session = Self {
             admission: Admission::of(&world),
             registered: None,
