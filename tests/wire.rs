@@ -19,6 +19,8 @@ mod listening;
 mod logins;
 #[path = "wire/running.rs"]
 mod running;
+#[path = "wire/sessions.rs"]
+mod sessions;
 #[path = "wire/tls.rs"]
 mod tls;
 #[path = "wire/values.rs"]

@@ -45,6 +45,16 @@ pub(super) struct Write {
 }
 
 impl Write {
+    /// What it does and to which relation, for EXPLAIN.
+    pub(super) fn verb(&self) -> (&'static str, &'static str) {
+        let verb = match self.action {
+            Action::Insert => "Insert",
+            Action::Update(_) => "Update",
+            Action::Delete => "Delete",
+        };
+        (verb, self.relation.name)
+    }
+
     /// The plan of the rows, for EXPLAIN.
     pub(super) fn input(&self) -> &LogicalPlan {
         &self.input

@@ -1,7 +1,7 @@
 //! What a transaction does beside writing rows: cursors, channels, notifications and locks that end, or take
 //! effect, with it.
 
-use super::session::Session;
+use super::session::{Session, Status};
 
 /// How much of it there was at each savepoint.
 #[derive(Default)]
@@ -52,6 +52,11 @@ impl Session {
         self.world.desk().said.lock().take_back(mark.said);
         self.listening.take_back(mark.listening);
         self.list_cursors();
+    }
+
+    /// Whether each statement commits by itself.
+    pub(super) fn is_idle(&self) -> bool {
+        self.status == Status::Idle
     }
 
     /// The transaction ended.

@@ -24,6 +24,7 @@ mod embedding;
 mod embedding_tests;
 mod engine;
 mod estimate;
+mod explain;
 mod functions;
 mod gateway;
 mod guard;

@@ -114,7 +114,7 @@ impl Session {
         };
         match &**statement {
             Statement::Query(_) => self.plan_query((**statement).clone(), parsed, declared, "SELECT"),
-            Statement::Explain { .. } => Ok(command(vec![text_column("QUERY PLAN")])),
+            Statement::Explain { .. } => Ok(command(vec![super::explain::explain_column(statement)?])),
             Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
                 self.plan_write((**statement).clone(), parsed, declared)
             }

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::{Token, TokenWithSpan},
 };
 
-use super::guard;
+use super::{guard, pg::catalog};
 use crate::error::{Code, Error, Result};
 
 /// The tokens of a statement that are no white space.
@@ -93,11 +93,15 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// A name of up to three parts; each comes out quoted and as it is meant.
+    /// A name of several parts; each comes out as it is meant, quoted where it must be.
     pub(super) fn object_name(&mut self) -> Result<ObjectName> {
-        let mut parts = vec![Ident::with_quote('"', self.name()?)];
+        let meant = |name: String| match catalog::quote_ident(&name) == name {
+            true => Ident::new(name),
+            false => Ident::with_quote('"', name),
+        };
+        let mut parts = vec![meant(self.name()?)];
         while self.symbol(&Token::Period) {
-            parts.push(Ident::with_quote('"', self.name()?));
+            parts.push(meant(self.name()?));
         }
         Ok(ObjectName::from(parts))
     }
