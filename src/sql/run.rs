@@ -49,10 +49,13 @@ impl Session {
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
                 Kind::User(statement) => self.run_user(statement).await,
-                Kind::Listen => self.listen(true),
-                Kind::Unlisten => self.listen(false),
-                Kind::Nothing("") => Ok(Answer::Empty),
-                Kind::Nothing(tag) => Ok(Answer::Done { tag: (*tag).to_owned() }),
+                Kind::Channel(channel) => self.run_channel(channel),
+                Kind::Copy(copy) => self.run_copy(copy).await,
+                Kind::Declare(declare) => self.declare(declare, &prepared.parsed.text).await,
+                Kind::Fetch(fetch) => self.fetch(fetch).await,
+                Kind::Close(name) => self.close_cursor(name.as_deref()),
+                Kind::CurrentOf(name) => self.current_of(name),
+                Kind::Nothing => Ok(Answer::Empty),
             },
         }
     }

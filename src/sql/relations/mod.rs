@@ -400,9 +400,15 @@ impl Part {
     }
 }
 
+/// What EXPLAIN says of it.
 impl std::fmt::Debug for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.relation.name)
+        f.write_str(self.relation.name)?;
+        match (&self.keys, &self.nearest) {
+            (Some(_), _) => write!(f, " by index {}_pkey", self.relation.name),
+            (None, Some(_)) => write!(f, " by index {}_hnsw", self.relation.name),
+            (None, None) => Ok(()),
+        }
     }
 }
 
