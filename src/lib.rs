@@ -10,6 +10,7 @@
 //! - [`codec`]: bytes that sort, and PostgreSQL's types in Arrow
 //! - [`tenant`]: the wall: who exists, the sealed store, logins
 //! - [`ledger`]: what was used and what it costs; budgets, limits, reservations
+//! - [`policy`]: what a tenant must comply with; its audit log
 //! - [`vector`]: checked embeddings, distances, exact search
 //! - [`ai`]: chunking, retrieval, the gate to models, conversations, the response cache
 //! - [`sql`]: from text to rows inside one tenant
@@ -55,6 +56,7 @@ pub mod config;
 pub mod error;
 pub mod ledger;
 pub mod limits;
+pub mod policy;
 pub mod server;
 pub mod sql;
 pub mod tenant;

@@ -299,3 +299,18 @@ pub const REEMBED_LAST: Duration = Duration::from_secs(10);
 pub const VECTORS_A_COMMIT: usize = 1_000;
 /// Rows whose calls of models EXPLAIN sizes.
 pub const EXPLAIN_ROWS: usize = 10_000;
+
+/// Entries of a tenant's audit log that wait in memory for a commit; what comes beyond is counted.
+pub const AUDIT_WAITING: usize = 50_000;
+/// Of these so many go with one commit.
+pub const AUDIT_A_COMMIT: usize = 1_000;
+/// Bytes of a name in an entry, and of the message of a refusal.
+pub const AUDIT_NAME_BYTES: usize = 1 << 10;
+/// See [`AUDIT_NAME_BYTES`].
+pub const AUDIT_MESSAGE_BYTES: usize = 512;
+/// Bytes of a prompt in an entry, where prompts are logged.
+pub const AUDIT_PROMPT_BYTES: usize = 4 << 10;
+const _: () = assert!(AUDIT_A_COMMIT * (3 * AUDIT_NAME_BYTES + 2 * AUDIT_PROMPT_BYTES) < VALUE_BYTES);
+/// Statements of one transaction that have entries of their own; beyond, those that do the same to the same
+/// share one.
+pub const AUDIT_TRAIL: usize = 1_000;

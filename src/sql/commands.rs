@@ -167,7 +167,7 @@ impl Session {
         match &*self.world {
             World::Tenant(world) => {
                 self.point_of_no_return();
-                statement.run(&world.tenant, &world.user).await?;
+                statement.run(world).await?;
             }
             World::Operator(_) => return Err(UserStatement::refuse_operator()),
         }

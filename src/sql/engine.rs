@@ -19,6 +19,7 @@ use datafusion::{
     logical_expr::{AggregateUDF, ScalarUDF, WindowUDF, planner::ExprPlanner},
     prelude::SessionConfig,
 };
+use futures::{StreamExt, stream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -117,10 +118,33 @@ impl Engine {
         let reembedder = stop.run_until_cancelled(reembed::run(&self));
         tokio::join!(
             meter::flusher(self.meters.clone(), stop.clone()),
+            self.auditor(&stop),
             purger,
             tuner,
             reembedder
         );
+    }
+
+    /// Writes what waits for the audit logs each [`limits::METER_INTERVAL`], and once more when told to stop.
+    async fn auditor(&self, stop: &CancellationToken) {
+        let mut failing = false;
+        loop {
+            let pause = tokio::time::sleep(limits::METER_INTERVAL);
+            let stopped = stop.run_until_cancelled(pause).await.is_none();
+            // At once, so that all of them share a few syncs of the disk.
+            let flushed = stream::iter(self.open_tenants()).map(|state| async move { state.log.flush().await });
+            let outcomes: Vec<_> = flushed.buffer_unordered(limits::GROUP_COMMITS).collect().await;
+            let failed = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).next();
+            match failed {
+                Some(error) if !failing => tracing::warn!(%error, "entries of audit logs stay in memory"),
+                None if failing => tracing::info!("entries of audit logs are written again"),
+                _ => {}
+            }
+            failing = failed.is_some();
+            if stopped {
+                return;
+            }
+        }
     }
 
     /// What the process keeps of each tenant that had a session since the start.

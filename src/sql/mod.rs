@@ -38,6 +38,7 @@ mod settings;
 mod statement;
 #[cfg(test)]
 mod testing;
+mod trail;
 mod tuning;
 mod tx;
 mod users;

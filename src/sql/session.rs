@@ -153,6 +153,7 @@ impl Session {
                     engine: engine.clone(),
                     tx: Mutex::default(),
                     desk,
+                    trail: Mutex::default(),
                     acting_for: Mutex::default(),
                 };
                 (World::Tenant(Box::new(world)), runtime, Some(connection))
@@ -212,6 +213,7 @@ impl Session {
             // What a crash left of calls cannot be settled: calls of models will say so, the rest goes on.
             tracing::error!(%error, "the account of a tenant cannot be opened");
         }
+        session.trail_login();
         Ok(session)
     }
 
@@ -251,7 +253,8 @@ impl Session {
     /// # Errors
     /// 42601, 54000, 54001, 0A000 and 42501.
     pub fn parse(&self, sql: &str) -> Result<Vec<Parsed>> {
-        guard::parse(sql)
+        self.trail_clear();
+        guard::parse(sql).inspect_err(|error| self.trail_unread(sql, error))
     }
 
     /// Plans a statement. `types` are the parameter types the client declares.
@@ -261,7 +264,11 @@ impl Session {
     pub async fn prepare(&mut self, parsed: &Parsed, types: &[Option<PgType>]) -> Result<Arc<Prepared>> {
         self.check_alive()?;
         self.check_not_failed(parsed)?;
-        Ok(Arc::new(self.plan(parsed, types)?))
+        self.trail_clear();
+        let planned = self.plan(parsed, types);
+        Ok(Arc::new(
+            planned.inspect_err(|error| self.trail_unplanned(parsed, error))?,
+        ))
     }
 
     /// Runs a prepared statement. `params` are arrays of length 1, in the Arrow form of the
@@ -280,7 +287,10 @@ impl Session {
         // What now() is for this statement.
         self.state.mark_start_execution();
         self.sync_asker();
-        self.run(prepared, params).await
+        self.trail_begin(prepared);
+        let answer = self.run(prepared, params).await?;
+        self.trail_ended();
+        Ok(answer)
     }
 
     /// The statements that follow belong to one message and commit together.
@@ -308,7 +318,8 @@ impl Session {
     }
 
     /// A statement failed: an open transaction is aborted, an implicit one rolled back.
-    pub fn failed(&mut self) {
+    pub fn failed(&mut self, error: &Error) {
+        self.trail_failed(error);
         match self.status {
             Status::Open | Status::Failed => self.status = Status::Failed,
             Status::Idle | Status::Implicit => self.rollback(),
@@ -485,6 +496,7 @@ impl Session {
     pub(super) async fn commit(&mut self) -> Result<()> {
         let was = std::mem::replace(&mut self.status, Status::Idle);
         let outcome = self.write().await;
+        self.trail_committed(&outcome);
         self.settings.lock().end_transaction(outcome.is_ok());
         self.end_listening(outcome.is_ok());
         self.settings_changed(None);
@@ -526,6 +538,7 @@ impl Session {
         let rest = |batch: &mut Batch| {
             super::metering::embedded(&world.state.meter, &world.acting_user(), batch, tx.embedded_tokens())?;
             let changes = tx.fill(batch, &spaces)?;
+            world.log_into(batch);
             // Deletes are accepted on a full disk; with counts beside them they would not be.
             if !tx.only_deletes() {
                 world.state.meter.drain_into(batch)?;
@@ -540,7 +553,8 @@ impl Session {
             Ok(())
         };
         let now = super::documents::now_micros();
-        tx.conversations().commit(&world.tenant, now, rest).await
+        let outcome = tx.conversations().commit(&world.tenant, now, rest).await;
+        outcome.inspect(|()| world.logged())
     }
 
     /// Drops the transaction's writes.
@@ -548,6 +562,7 @@ impl Session {
         self.status = Status::Idle;
         if let World::Tenant(world) = &*self.world {
             *world.tx.lock() = Default::default();
+            world.rolled_back();
         }
         self.settings.lock().end_transaction(false);
         self.end_listening(false);

@@ -23,6 +23,7 @@ use super::{
     listen,
     settings::CallSettings,
     statement::Desk,
+    trail::Trail,
     tuning::Tuning,
     tx::{Change, Tx},
 };
@@ -39,6 +40,7 @@ use crate::{
         tier::Tier,
     },
     limits,
+    policy::audit::Log,
     tenant::{Operator, Role, Table, Tenant, User},
 };
 
@@ -60,6 +62,8 @@ pub(super) struct TenantWorld {
     /// This session's transaction.
     pub(super) tx: Mutex<Tx>,
     pub(super) desk: Arc<Desk>,
+    /// What this session's statements leave in the audit log.
+    pub(super) trail: Mutex<Trail>,
     /// The end user for whom a service acts.
     pub(super) acting_for: Mutex<Option<String>>,
 }
@@ -234,6 +238,8 @@ impl TenantWorld {
 /// What the process keeps for a tenant between its sessions. Derived from rows, all of it.
 pub(super) struct TenantState {
     pub(super) meter: Arc<Meter>,
+    /// Its audit log.
+    pub(super) log: Arc<Log>,
     /// Query memory of all its sessions together, made for the first of them.
     runtime: OnceLock<Arc<RuntimeEnv>>,
     pub(super) connections: AtomicUsize,
@@ -282,6 +288,7 @@ impl TenantState {
             replays: Replays::new(meter.tenant().clone()),
             epoch: Arc::default(),
             embeddings: Embeddings::new(meter.tenant().clone()),
+            log: Arc::new(Log::new(meter.tenant().clone())),
             meter,
             index: OnceCell::new(),
             changes: Arc::default(),
@@ -351,7 +358,7 @@ impl TenantState {
         let open = || async {
             let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan);
             let (meter, tiers) = (self.meter.clone(), engine.tiers.clone());
-            let account = Account::open(meter, tiers, plan, Clock::system()).await?;
+            let account = Account::open(meter, tiers, plan, self.log.recorder(), Clock::system()).await?;
             tokio::spawn(listen::forward(account.subscribe(), self.alerts.clone()));
             let (alerts, tenant, webhooks) = (account.subscribe(), account.tenant().clone(), engine.webhooks.clone());
             tokio::spawn(async move { webhooks.forward(&tenant, alerts).await });

@@ -2,11 +2,12 @@
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError, Weak},
+    sync::{Arc, PoisonError, Weak, atomic::Ordering},
 };
 
 use super::{
     batch::{self, Batch, Sums},
+    chain,
     directory::{Directory, Live, TenantSettings},
     per::Forget,
     plane::State,
@@ -132,38 +133,76 @@ impl Tenant {
         users::list(&self.live.plane)
     }
 
-    /// Adds a user. `password` may be a verifier in PostgreSQL's form (`SCRAM-SHA-256$...`). Fails
-    /// with [`Code::DuplicateObject`] or [`Code::InvalidParameterValue`].
-    pub async fn create_user(&self, name: &str, password: &str, role: Role) -> Result<()> {
+    /// Adds a user; `entry` goes to the [log](Batch::append) in the same commit. `password` may be a verifier in
+    /// PostgreSQL's form (`SCRAM-SHA-256$...`). Fails with [`Code::DuplicateObject`] or
+    /// [`Code::InvalidParameterValue`].
+    pub async fn create_user(&self, name: &str, password: &str, role: Role, entry: Option<Vec<u8>>) -> Result<()> {
         let (name, password) = (name.to_owned(), password.to_owned());
-        self.change_users(move || Ok(Change::Create(UserRecord::new(&name, &password, role)?)))
-            .await
+        let change = move || Ok(Change::Create(UserRecord::new(&name, &password, role)?));
+        self.change_users(change, entry).await
     }
 
     /// Changes password, role or both. Fails with [`Code::UndefinedObject`], or
     /// [`Code::InvalidParameterValue`] also when no owner would be left.
-    pub async fn alter_user(&self, name: &str, password: Option<&str>, role: Option<Role>) -> Result<()> {
+    pub async fn alter_user(
+        &self,
+        name: &str,
+        password: Option<&str>,
+        role: Option<Role>,
+        entry: Option<Vec<u8>>,
+    ) -> Result<()> {
         let (name, password) = (name.to_owned(), password.map(str::to_owned));
-        self.change_users(move || Change::alter(name, password.as_deref(), role))
-            .await
+        let change = move || Change::alter(name, password.as_deref(), role);
+        self.change_users(change, entry).await
     }
 
     /// Removes a user; errors as for [`Tenant::alter_user`].
-    pub async fn drop_user(&self, name: &str) -> Result<()> {
+    pub async fn drop_user(&self, name: &str, entry: Option<Vec<u8>>) -> Result<()> {
         let name = name.to_owned();
-        self.change_users(move || Ok(Change::Drop { name })).await
+        self.change_users(move || Ok(Change::Drop { name }), entry).await
     }
 
-    async fn change_users(&self, change: impl FnOnce() -> Result<Change> + Send + 'static) -> Result<()> {
+    async fn change_users(
+        &self,
+        change: impl FnOnce() -> Result<Change> + Send + 'static,
+        entry: Option<Vec<u8>>,
+    ) -> Result<()> {
         let tenant = self.clone();
         super::blocking(move || {
             let change = change()?; // hashes a password: before the lock
             let _one_at_a_time = tenant.live.users.lock().unwrap_or_else(PoisonError::into_inner);
-            change.apply(&tenant.live, |request| {
+            change.apply(&tenant.live, |mut request| {
+                request.append(entry.into_iter().collect())?;
                 tenant.directory.committer.submit_blocking(request)
             })
         })
         .await
+    }
+
+    /// Where the log ends. Fails with [`Code::Corrupted`].
+    pub fn log_head(&self) -> Result<chain::Head> {
+        chain::head(&self.live.plane)
+    }
+
+    /// The entries of the log from the first on, up to a head that was read before. Ends after the first error.
+    pub fn log(&self, head: chain::Head) -> impl Iterator<Item = Result<chain::Link>> + Send + use<> {
+        chain::read(&self.live.plane, head)
+    }
+
+    /// Looks whether every entry of the log is there and as it was written. Errors are those of reading;
+    /// damage is part of the answer.
+    pub fn check_log(&self) -> Result<chain::Checked> {
+        chain::check(&self.live.plane)
+    }
+
+    /// How many logins this tenant has refused since the last call: unknown users and wrong passwords.
+    pub fn take_refused_logins(&self) -> u64 {
+        self.live.refused_logins.swap(0, Ordering::Relaxed)
+    }
+
+    /// Counts refused logins again that could not be written.
+    pub fn give_back_refused_logins(&self, count: u64) {
+        self.live.refused_logins.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Rows that the operator publishes to all tenants.

@@ -17,6 +17,7 @@
 //! table     the tables, keys of cells          seal     data keys, AEAD        keyring   wrapped keys
 //! vault     Store: sled, BTreeMap              disk     opening a directory    plane     reads of one id
 //! batch     changes, expectations, counters    committer  groups, sync, acknowledge
+//! chain     a tenant's log, bound by hashes
 //! scram     RFC 5802, pure                     throttle   slower guessing      login     mints
 //! users     records of users                   directory  who exists           operator  changes that
 //! handle    Tenant                             per        PerTenant            published rows for all
@@ -115,6 +116,7 @@
 //! ```
 
 mod batch;
+pub mod chain;
 mod committer;
 mod directory;
 mod disk;

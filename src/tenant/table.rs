@@ -66,6 +66,8 @@ tables! {
     Secrets = 19, "secrets", Tenant;
     /// Vectors of chunks, by embedding model.
     Vectors = 20, "vectors", Tenant;
+    /// The tenant's log; written only by [`Batch::append`](super::Batch::append).
+    Audit = 40, "audit_log", Directory;
     /// Who exists; read and written only by the directory.
     Tenants = 64, "tenants", Directory;
     /// Tiers, published to all.

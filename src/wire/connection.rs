@@ -185,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Tells of a failed statement. The extended protocol then skips to Sync; a simple query is over.
     async fn statement_failed(&mut self, kind: u8, error: &Error) -> Result<(), Trouble> {
         self.failed = true;
-        self.session.failed();
+        self.session.failed(error);
         self.notices()?;
         self.channel.put(&complaint::error(Severity::Error, error))?;
         match kind {
@@ -202,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.skipping = false;
         let ok = !std::mem::take(&mut self.failed);
         if let Err(error) = self.end_implicit(ok).await {
-            self.session.failed();
+            self.session.failed(&error);
             self.channel.put(&complaint::error(Severity::Error, &error))?;
         }
         let status = self.session.status();

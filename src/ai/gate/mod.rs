@@ -39,6 +39,7 @@ use crate::{
         tier::Tier,
         usage::{Operation, Status, UsageLine, now_micros},
     },
+    policy::audit::Log,
     tenant::{Batch, Tenant},
 };
 
@@ -60,6 +61,8 @@ pub struct Caller {
     pub tenant: Tenant,
     /// The tenant's budgets and limits.
     pub account: Arc<Account>,
+    /// The tenant's audit log.
+    pub log: Arc<Log>,
     /// The price table of this moment.
     pub prices: Arc<Prices>,
     /// Who, inside the tenant.
@@ -280,6 +283,7 @@ impl Gate {
                 prompt_tokens: size.prompt_bound,
                 max_completion_tokens: size.max_tokens,
                 conversation_id: call.conversation_id,
+                prompt: caller.log.prompt(&call.question),
                 wait: caller.wait,
                 durable: call.target.upstream.is_some(),
             });

@@ -59,7 +59,7 @@ use self::{
     reservation::Handed,
     state::{State, Terms},
 };
-use super::{alert::Alert, budget, meter::Meter, plan::TenantPlan, published::Cached, tier::Tiers};
+use super::{alert::Alert, budget, meter::Meter, plan::TenantPlan, published::Cached, tier::Tiers, usage::UsageLine};
 use crate::{
     error::{Code, Error, Result},
     tenant::{Batch, Sums, Table, Tenant},
@@ -68,12 +68,16 @@ use crate::{
 /// Where an account reads the tenant's plan: its stored bytes as of now.
 pub type PlanSource = Arc<dyn Fn(&Tenant) -> Arc<[u8]> + Send + Sync>;
 
+/// What else goes into the commit of a call's line: told the line and, if the log keeps it, the prompt.
+pub type Recorder = Arc<dyn Fn(&UsageLine, Option<&str>, &mut Batch) + Send + Sync>;
+
 /// See the [module](self). One for each tenant; keep it in a
 /// [`PerTenant`](crate::tenant::PerTenant).
 pub struct Account {
     meter: Arc<Meter>,
     tiers: Arc<Cached<Tiers>>,
     plan: PlanSource,
+    recorder: Recorder,
     clock: Clock,
     runtime: Handle,
     /// Never held over an `.await`.

@@ -13,7 +13,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Account, PlanSource,
+    Account, PlanSource, Recorder,
     call::Call,
     clock::Clock,
     state::{Counter, Place, Scope, State},
@@ -48,6 +48,7 @@ impl Account {
         meter: Arc<Meter>,
         tiers: Arc<Cached<Tiers>>,
         plan: PlanSource,
+        recorder: Recorder,
         clock: Clock,
     ) -> Result<Arc<Self>> {
         let tenant = meter.tenant().clone();
@@ -57,7 +58,7 @@ impl Account {
             let scope = own.user.as_deref().map_or(Scope::Tenant, Scope::user);
             state.set_own(scope, own.budget.window, Some(own.budget));
         }
-        settle_orphans(&tenant).await?;
+        settle_orphans(&tenant, &recorder).await?;
         state.zone = match tenant.get(Table::Counters, ZONE_KEY)? {
             Some(stored) => row::decode::<String>("time zone", &stored.value)?.parse().ok(),
             None => None,
@@ -67,6 +68,7 @@ impl Account {
             meter,
             tiers,
             plan,
+            recorder,
             clock,
             runtime: Handle::current(),
             state: Mutex::new(state),
@@ -192,7 +194,7 @@ fn first_id(micros: i64) -> [u8; 16] {
 }
 
 /// Settles the reservations that a former process left, each in one commit with its line.
-async fn settle_orphans(tenant: &Tenant) -> Result<()> {
+async fn settle_orphans(tenant: &Tenant, recorder: &Recorder) -> Result<()> {
     loop {
         let rows = tenant.scan(Table::Reservations, &[]).take(limits::ORPHANS_A_COMMIT);
         let calls = rows
@@ -204,15 +206,16 @@ async fn settle_orphans(tenant: &Tenant) -> Result<()> {
         tracing::warn!(calls = calls.len(), "calls of a former process are settled as orphaned");
         let mut batch = tenant.batch();
         for call in &calls {
-            settle_orphan(tenant, &mut batch, call)?;
+            settle_orphan(tenant, &mut batch, call, recorder)?;
         }
         tenant.commit(batch).await?;
     }
 }
 
-fn settle_orphan(tenant: &Tenant, batch: &mut Batch, call: &Call) -> Result<()> {
+fn settle_orphan(tenant: &Tenant, batch: &mut Batch, call: &Call, recorder: &Recorder) -> Result<()> {
     let line = call.orphaned();
     books::record(batch, &line)?;
+    recorder(&line, None, batch);
     batch.delete(Table::Reservations, line.key());
     for place in Place::of(&call.user, &call.windows) {
         let sums = Sums(vec![line.cost.0, -call.amount.0]);
