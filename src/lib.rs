@@ -35,8 +35,8 @@
 //! [`ledger::Account`] to reserve the worst case: one lock of the tenant decides over all budgets and rate
 //! limits, one commit makes it durable. Then [`ai::provider`] is called, once. How that ended becomes one
 //! usage line, in one commit with the counters, the freed reservation and whatever belongs to the answer;
-//! only then is it given, or tried again. A reservation that a crash left is settled when the tenant is
-//! next opened, as if all of it had been used.
+//! only then is it given, or tried again. A reservation that a crash left is settled when the process starts
+//! again, as if all of it had been used.
 //!
 //! # Invariants
 //!

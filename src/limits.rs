@@ -311,6 +311,8 @@ pub const AUDIT_MESSAGE_BYTES: usize = 512;
 /// Bytes of a prompt in an entry, where prompts are logged.
 pub const AUDIT_PROMPT_BYTES: usize = 4 << 10;
 const _: () = assert!(AUDIT_A_COMMIT * (3 * AUDIT_NAME_BYTES + 2 * AUDIT_PROMPT_BYTES) < VALUE_BYTES);
+/// How long a statement that is cancelled may still take to give an answer that was just paid for.
+pub const ANSWER_GRACE: Duration = Duration::from_secs(1);
 /// Statements of one transaction that have entries of their own; beyond, those that do the same to the same
 /// share one.
 pub const AUDIT_TRAIL: usize = 1_000;

@@ -22,7 +22,7 @@ use crate::{
         usage::{UsageLine, now_micros},
     },
     limits,
-    tenant::{Batch, Tenant, chain::Link},
+    tenant::{Batch, Tenant, TenantSettings, chain::Link},
 };
 
 /// What an entry is about.
@@ -376,6 +376,16 @@ impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Log({})", self.tenant.name())
     }
+}
+
+/// What writes an entry beside the line of a call that a former process left.
+pub fn recorder_of_orphans(settings: &TenantSettings) -> Recorder {
+    let level = TenantPlan::decode(&settings.plan).map_or(Level::default(), |plan| plan.logging);
+    Arc::new(move |line, _, batch| {
+        if level != Level::None {
+            batch.append(of_call(line, None).encode());
+        }
+    })
 }
 
 /// The entry of a call that has a line in the ledger.

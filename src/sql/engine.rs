@@ -28,7 +28,7 @@ use crate::{
     ai::{gate::Gate, tokens, webhook::Webhooks},
     error::{Code, Error, Result},
     ledger::{
-        self,
+        self, account,
         meter::{self, Meter},
         model::Models,
         price::Prices,
@@ -38,6 +38,7 @@ use crate::{
         usage::now_micros,
     },
     limits,
+    policy::audit,
     tenant::{Directory, PerTenant, Tenant},
 };
 
@@ -109,20 +110,41 @@ impl Engine {
         &self.directory
     }
 
-    /// Work that goes on beside the sessions, until `stop`: counts are written each second, what has
+    /// Work that goes on beside the sessions, until `stop`: what a former process left is settled, counts and logs are written each second, what has
     /// expired is deleted each hour, fine-tunings are followed, and documents are embedded anew where another model
     /// was set.
     pub async fn background(self: Arc<Self>, stop: CancellationToken) {
+        let recovery = stop.run_until_cancelled(self.recover());
         let purger = stop.run_until_cancelled(self.purger());
         let tuner = stop.run_until_cancelled(self.tuner());
         let reembedder = stop.run_until_cancelled(reembed::run(&self));
         tokio::join!(
             meter::flusher(self.meters.clone(), stop.clone()),
             self.auditor(&stop),
+            recovery,
             purger,
             tuner,
             reembedder
         );
+    }
+
+    /// Settles what a former process left, of every tenant.
+    async fn recover(&self) {
+        let directory = self.directory.clone();
+        let found = tokio::task::spawn_blocking(move || directory.recoveries()).await;
+        let recoveries = match found.map_err(Error::internal).flatten() {
+            Ok(recoveries) => recoveries,
+            Err(error) => {
+                tracing::error!(%error, "calls of a former process cannot be read; they are settled at logins");
+                return;
+            }
+        };
+        for recovery in recoveries {
+            let recorder = audit::recorder_of_orphans(&recovery.settings());
+            if let Err(error) = account::recover(&recovery, &recorder).await {
+                tracing::error!(%error, "calls of a former process cannot be settled; the next login tries again");
+            }
+        }
     }
 
     /// Writes what waits for the audit logs each [`limits::METER_INTERVAL`], and once more when told to stop.

@@ -417,7 +417,9 @@ impl Gateway {
         );
         more(&mut batch);
         world.state.meter.drain_into(&mut batch)?;
+        let settling = self.caller.purse.settling();
         self.caller.tenant.commit(batch).await?;
+        drop(settling);
         Ok(Given {
             text: answer.text.clone(),
             citations: answer.citations.clone().unwrap_or_else(|| "[]".to_owned()),

@@ -11,6 +11,7 @@ mod cache_tests;
 mod calls;
 mod catalog;
 mod commands;
+mod commitment;
 mod complaints;
 mod dml;
 mod documents;
@@ -45,6 +46,7 @@ mod users;
 mod world;
 mod yielding;
 
+pub use commitment::{Commitment, HOLD_TICK, Hold};
 pub use engine::Engine;
 pub use guard::Parsed;
 pub use listen::Notification;

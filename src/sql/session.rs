@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI32, Ordering},
+        atomic::{AtomicI32, Ordering},
     },
     time::Duration,
 };
@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use super::{
     catalog::SessionCatalog,
+    commitment::Commitment,
     engine::Engine,
     functions,
     guard::{self, Kind, Parsed},
@@ -28,7 +29,7 @@ use super::{
     planner::Names,
     prepared::{Plan, Prepared},
     settings::{self, Asker, Settings},
-    statement::{Desk, Statement},
+    statement::Desk,
     world::{Connection, OperatorWorld, TenantWorld, World},
     yielding::Watch,
 };
@@ -125,7 +126,9 @@ pub struct Session {
     changed: Vec<&'static str>,
     statements: HashMap<String, Arc<Prepared>>,
     pid: Arc<AtomicI32>,
-    committing: Arc<AtomicBool>,
+    commitment: Arc<Commitment>,
+    /// Whether other statements are part of the message.
+    pub(super) several: bool,
     pub(super) watch: Option<Arc<dyn Watch>>,
     listed: Arc<Mutex<Vec<(String, String)>>>,
     _connection: Option<Connection>,
@@ -139,7 +142,8 @@ impl Session {
     /// 53300 at the tenant's connection limit; 22023 for a setting's bad value.
     pub async fn open(engine: Arc<Engine>, login: Login, startup: &[(String, String)]) -> Result<Self> {
         let settings = Arc::new(Mutex::new(Settings::default()));
-        let desk = Arc::new(Desk::new(settings.clone()));
+        let commitment = Arc::new(Commitment::default());
+        let desk = Arc::new(Desk::new(settings.clone(), commitment.clone()));
         let (world, runtime, connection) = match login {
             Login::Tenant(tenant, user) => {
                 tenant.check_open()?;
@@ -201,7 +205,8 @@ impl Session {
             changed: Vec::new(),
             statements: HashMap::new(),
             pid,
-            committing: Arc::default(),
+            commitment,
+            several: false,
             watch: None,
             listed,
             _connection: connection,
@@ -283,7 +288,7 @@ impl Session {
             world.state.meter.statement(&world.acting_user());
         }
         let alone = self.status == Status::Idle;
-        self.world.desk().begin(Statement::new(self.statement_timeout()), alone);
+        self.world.desk().begin(self.statement_timeout(), alone);
         // What now() is for this statement.
         self.state.mark_start_execution();
         self.sync_asker();
@@ -293,8 +298,9 @@ impl Session {
         Ok(answer)
     }
 
-    /// The statements that follow belong to one message and commit together.
-    pub fn begin_implicit(&mut self) {
+    /// The statements that follow commit together; `several` if they are of one message.
+    pub fn begin_implicit(&mut self, several: bool) {
+        self.several = several;
         if self.status == Status::Idle {
             self.status = Status::Implicit;
         }
@@ -335,15 +341,14 @@ impl Session {
         }
     }
 
-    /// Set as soon as what the running statement does can no longer be taken back. The caller clears it
-    /// when a statement begins, and once it is set lets the statement run and answer to its end.
-    pub fn committing(&self) -> Arc<AtomicBool> {
-        self.committing.clone()
+    /// Whether the running statement can still be taken back. The caller says when a statement begins.
+    pub fn commitment(&self) -> Arc<Commitment> {
+        self.commitment.clone()
     }
 
-    /// From here on the running statement must not be interrupted; see [`Session::committing`].
+    /// From here on the running statement must not be interrupted.
     pub(super) fn point_of_no_return(&self) {
-        self.committing.store(true, Ordering::SeqCst);
+        self.commitment.no_return();
     }
 
     /// The longest a statement may run.

@@ -130,6 +130,13 @@ impl Batch {
             && self.refused.is_none()
     }
 
+    /// Whether it writes and adds to these tables only.
+    pub(super) fn is_within(&self, writes: &[Table], adds: &[Table]) -> bool {
+        let written = self.writes.keys().all(|(table, _)| writes.contains(table));
+        let added = self.adds.keys().all(|(table, _)| adds.contains(table));
+        written && added && self.expects.iter().all(|(table, ..)| writes.contains(table))
+    }
+
     /// Takes over all of another batch, whose changes count as the later ones.
     pub fn merge(&mut self, other: Batch) {
         if !Arc::ptr_eq(&self.plane, &other.plane) {

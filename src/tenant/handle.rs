@@ -122,10 +122,9 @@ impl Tenant {
             .ok_or_else(|| seal::corrupted(table))
     }
 
-    /// HMAC-SHA-256 under a key of this tenant: equal for equal label and bytes, unrelated to any
-    /// other tenant's. For keys that must not show what they stand for.
+    /// See [`Keyed::keyed_hash`].
     pub fn keyed_hash(&self, label: &str, bytes: &[u8]) -> [u8; 32] {
-        self.live.plane.keys.hash(&format!("data:{label}"), bytes)
+        Keyed::keyed_hash(self, label, bytes)
     }
 
     /// The users, by name.
@@ -210,12 +209,29 @@ impl Tenant {
         self.directory.published.get(published)
     }
 
+    pub(super) fn parts(&self) -> (Arc<Directory>, Arc<Live>) {
+        (self.directory.clone(), self.live.clone())
+    }
+
     pub(super) fn serial(&self) -> u64 {
         self.live.serial
     }
 
     pub(super) fn when_dropped(&self, forget: Weak<dyn Forget>) -> bool {
         self.live.when_dropped(forget)
+    }
+}
+
+/// What makes keys that must not show what they stand for.
+pub trait Keyed {
+    /// HMAC-SHA-256 under a key of this tenant: equal for equal label and bytes, unrelated to any
+    /// other tenant's.
+    fn keyed_hash(&self, label: &str, bytes: &[u8]) -> [u8; 32];
+}
+
+impl Keyed for Tenant {
+    fn keyed_hash(&self, label: &str, bytes: &[u8]) -> [u8; 32] {
+        self.live.plane.keys.hash(&format!("data:{label}"), bytes)
     }
 }
 

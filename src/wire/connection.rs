@@ -229,9 +229,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// The statements from here to the end of the cycle are one transaction, or begin another one if a
     /// COMMIT among them ended the first. Called before each of them.
-    pub(super) fn begin_implicit(&mut self) {
+    pub(super) fn begin_implicit(&mut self, several: bool) {
         self.implicit = true;
-        self.session.begin_implicit();
+        self.session.begin_implicit(several);
     }
 
     /// Commits (or drops, after a failure) what [`Connection::begin_implicit`] began. A commit is neither
@@ -246,8 +246,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Marks the beginning of a statement that can be cancelled and timed.
     pub(super) fn running(&self) -> Running {
-        let (committing, timeout) = (self.session.committing(), self.session.statement_timeout());
-        Running::new(&self.ticket.interrupt, &self.stop, committing, timeout).watching(self.presence.clone())
+        let (commitment, timeout) = (self.session.commitment(), self.session.statement_timeout());
+        Running::new(&self.ticket.interrupt, &self.stop, commitment, timeout).watching(self.presence.clone())
     }
 
     /// The end of a statement: what it had to say besides, and its tag.

@@ -100,7 +100,7 @@ impl Local {
         let statements = self.session.parse(sql)?;
         for (at, statement) in statements.iter().enumerate() {
             if statements.len() > 1 {
-                self.session.begin_implicit();
+                self.session.begin_implicit(true);
             }
             let prepared = self.session.prepare(statement, &[]).await?;
             let part = match self.session.execute(&prepared, &[]).await? {

@@ -51,6 +51,10 @@ pub trait Purse: Send + Sync {
     /// 53400 if the statement's own limit does not allow it.
     fn set_aside(&self, most: Nano) -> Result<()>;
 
+    /// An answer is being written until what this gives is dropped, and then given: to interrupt the statement
+    /// would be to take the money and keep the answer.
+    fn settling(&self) -> Box<dyn Send>;
+
     /// Replaces what was set aside by what it cost.
     fn spent(&self, set_aside: Nano, cost: Nano);
 }
@@ -315,7 +319,9 @@ impl Gate {
                     };
                     let mut batch = caller.tenant.batch();
                     rows(&mut batch, &answer)?;
+                    let settling = caller.purse.settling();
                     let line = reservation.settle(end, batch).await?;
+                    drop(settling);
                     set_aside.settle(line.cost);
                     return Ok(Answer { line, ..answer });
                 }

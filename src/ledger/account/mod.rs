@@ -15,8 +15,8 @@
 //! # After a crash
 //!
 //! Nobody can say of a stored reservation whether the provider was called and has answered. The row
-//! is written immediately before the call goes out, so it is taken to have: opening the account
-//! settles it once, at all that was reserved, with status `orphaned` and flagged as estimated. Never
+//! is written immediately before the call goes out, so it is taken to have: the next start, or the opening
+//! of the account if that is sooner, settles it once, at all that was reserved, with status `orphaned` and flagged as estimated. Never
 //! free, never twice, never above a budget. A crash before the row was written leaves nothing and
 //! costs nothing; nor does one during a call of a built-in model, whose reservation is in memory only
 //! ([`Ask::durable`]), and whose tokens may then be taken again from the rate limits.
@@ -26,6 +26,7 @@ mod call;
 mod clock;
 mod denial;
 mod opening;
+mod orphans;
 mod reservation;
 mod settling;
 mod state;
@@ -50,6 +51,7 @@ pub use self::{
     audit::Imbalance,
     call::{Ask, End},
     clock::Clock,
+    orphans::recover,
     reservation::Reservation,
     views::{BudgetRow, LimitCheck, RateLimitRow},
 };
