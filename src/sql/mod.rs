@@ -36,6 +36,7 @@ mod rewrite;
 mod run;
 mod session;
 mod settings;
+mod startup;
 mod statement;
 #[cfg(test)]
 mod testing;

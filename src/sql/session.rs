@@ -123,7 +123,7 @@ pub struct Session {
     pub(super) status: Status,
     pub(super) notices: Vec<Notice>,
     pub(super) listening: Listening,
-    changed: Vec<&'static str>,
+    pub(super) changed: Vec<&'static str>,
     statements: HashMap<String, Arc<Prepared>>,
     pid: Arc<AtomicI32>,
     commitment: Arc<Commitment>,
@@ -222,27 +222,6 @@ impl Session {
         Ok(session)
     }
 
-    fn start(&mut self, startup: &[(String, String)]) -> Result<()> {
-        for (name, value) in startup {
-            match name.as_str() {
-                "options" => {
-                    for (name, value) in startup_options(value) {
-                        self.set(&name, &value, false)?;
-                    }
-                }
-                "user" | "database" | "replication" => {}
-                // A driver sends its machine's time zone; times are shown in UTC and it is told so.
-                "TimeZone" | "timezone" => {
-                    let _ = self.set(name, value, false);
-                }
-                _ if settings::find(name).is_ok() => self.set(name, value.trim_matches('\''), false)?,
-                _ => {}
-            }
-        }
-        self.changed.clear();
-        Ok(())
-    }
-
     /// Tells the session the number its client cancels it by.
     pub fn set_backend_pid(&mut self, pid: i32) {
         self.pid.store(pid, Ordering::Relaxed);
@@ -311,6 +290,7 @@ impl Session {
     /// # Errors
     /// Those of a commit.
     pub async fn end_implicit(&mut self, ok: bool) -> Result<()> {
+        self.several = false;
         if self.status != Status::Implicit {
             return Ok(());
         }
@@ -590,21 +570,4 @@ impl Session {
             _ => true,
         }
     }
-}
-
-/// `-c name=value -c name=value`, as libpq sends it in `options`.
-fn startup_options(text: &str) -> Vec<(String, String)> {
-    let mut words = text.split_whitespace();
-    let mut pairs = Vec::new();
-    while let Some(word) = words.next() {
-        let pair = match word.strip_prefix("-c") {
-            Some("") => words.next(),
-            Some(rest) => Some(rest),
-            None => word.strip_prefix("--"),
-        };
-        if let Some((name, value)) = pair.and_then(|p| p.split_once('=')) {
-            pairs.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    pairs
 }

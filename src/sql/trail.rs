@@ -39,6 +39,8 @@ pub(super) struct Trail {
     behind: Vec<Entry>,
     /// Whether the refusal of the running statement is told already.
     told: bool,
+    /// Whether it is told that the statement reads; what then fails amid its rows is told again only if refused.
+    read_told: bool,
 }
 
 impl Trail {
@@ -100,7 +102,7 @@ impl Subject {
         match statement {
             Statement::Query(_) => match plan {
                 Some(Plan::Query(query)) if query.effect => Self::of_effects(query),
-                _ => Self::new(Class::Read, "SELECT"),
+                _ => on_first(Class::Read, "SELECT".to_owned()),
             },
             Statement::Insert(_) => on_first(Class::Write, "INSERT".to_owned()),
             Statement::Update(_) => on_first(Class::Write, "UPDATE".to_owned()),
@@ -314,7 +316,8 @@ impl Session {
             _ => Some(world.entry(of)),
         };
         let mut trail = world.trail.lock();
-        (trail.last, trail.running, trail.told) = (Some(subject), running, false);
+        (trail.last, trail.running) = (Some(subject), running);
+        (trail.told, trail.read_told) = (false, false);
     }
 
     /// What EXECUTE runs.
@@ -347,6 +350,7 @@ impl Session {
             && !read.object.is_empty()
         {
             world.state.log.note(&world.entry(read));
+            world.trail.lock().read_told = true;
         }
     }
 
@@ -368,9 +372,13 @@ impl Session {
         let World::Tenant(world) = &*self.world else { return };
         let (running, last, told) = {
             let mut trail = world.trail.lock();
-            (trail.running.take(), trail.last.take(), std::mem::take(&mut trail.told))
+            let told = match audit::is_refusal(error) {
+                true => std::mem::take(&mut trail.told),
+                false => std::mem::take(&mut trail.read_told),
+            };
+            (trail.running.take(), trail.last.take(), told)
         };
-        if told && audit::is_refusal(error) {
+        if told {
             return;
         }
         let entry = running.or_else(|| {

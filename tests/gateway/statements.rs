@@ -204,7 +204,7 @@ async fn what_is_answered_cancelled_was_cancelled() {
         };
         let token = client.cancel_token();
         let cancel = async {
-            tokio::time::sleep(std::time::Duration::from_micros(6_000 + round * 97 % 12_000)).await;
+            tokio::time::sleep(std::time::Duration::from_micros(5_000 + round * 977 % 40_000)).await;
             token
                 .cancel_query(tokio_postgres::NoTls)
                 .await

@@ -7,7 +7,7 @@ use crate::{
     codec::pgtype::{PgType, Scalar},
     error::Result,
     policy::audit,
-    sql::world::World,
+    sql::{pg::json, world::World},
 };
 
 pub(super) const COLUMNS: &[(&str, PgType)] = &[
@@ -49,6 +49,10 @@ pub(super) fn read(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Result<()>
         let link = link?;
         let entry = audit::read(&link)?;
         let (hash, prev) = (hex(&link.hash), hex(&link.prev));
+        let detail = match &*entry.detail {
+            "" => String::new(),
+            detail => json::canonical(detail)?,
+        };
         let more = out.push(|column| match column {
             0 => Cell::Int(i64::try_from(link.seq).unwrap_or(i64::MAX)),
             1 => Cell::Time(entry.at_micros),
@@ -56,7 +60,7 @@ pub(super) fn read(world: &World, _scan: &Scan, out: &mut Out<'_>) -> Result<()>
             3 => Cell::Text(entry.class.as_str()),
             4 => Cell::Text(&entry.action),
             5 => some(&entry.object),
-            6 => some(&entry.detail),
+            6 => some(&detail),
             7 => Cell::Bool(entry.allowed),
             8 => Cell::Text(&hash),
             _ => Cell::Text(&prev),
