@@ -281,7 +281,8 @@ pub const WEBHOOK_ATTEMPTS: u32 = 5;
 pub const WEBHOOK_BACKOFF: Duration = Duration::from_secs(1);
 /// Longest time of one attempt.
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is looked whether a tenant's documents must be embedded by another model.
+/// How often it is looked whether a tenant's documents must be embedded by another model, and whether a limit that
+/// keeps such a job from going on was raised.
 pub const REEMBED_POLL: Duration = Duration::from_secs(5);
 /// Longest time of one call that embeds documents anew.
 pub const REEMBED_CALL: Duration = Duration::from_secs(60);
@@ -289,8 +290,6 @@ pub const REEMBED_CALL: Duration = Duration::from_secs(60);
 pub const REEMBED_ATTEMPTS: u32 = 6;
 /// See [`REEMBED_ATTEMPTS`].
 pub const REEMBED_BACKOFF: Duration = Duration::from_secs(1);
-/// Longest pause of a job before it asks again whether a limit allows it to go on.
-pub const REEMBED_PAUSE: Duration = Duration::from_secs(60);
 /// Rounds of what was written meanwhile before writers wait for the last one.
 pub const REEMBED_ROUNDS: u32 = 5;
 /// How long writers wait for that at most, before they are let through once more.

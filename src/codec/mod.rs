@@ -3,5 +3,6 @@
 //! Nothing here knows a tenant: these are pure functions over bytes and Arrow fields.
 
 pub mod array_text;
+pub mod chain;
 pub mod key;
 pub mod pgtype;

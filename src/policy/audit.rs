@@ -3,7 +3,7 @@
 //! An entry goes to disk in the commit of what it tells of. What has no commit (a read, a refusal, a login)
 //! waits in memory for the tenant's next commit, at most [`limits::METER_INTERVAL`], so that no statement
 //! waits for a disk because of it; a crash loses at most that. The store numbers the entries and binds each to the
-//! one before ([`chain`](crate::tenant::chain)). What is logged says the tenant's [`Level`]; texts that users
+//! one before ([`chain`](crate::codec::chain)). What is logged says the tenant's [`Level`]; texts that users
 //! write are no part of an entry, prompts only where the level asks for them.
 
 use std::{
@@ -15,6 +15,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
+    codec::chain::Link,
     error::{Code, Error, Result},
     ledger::{
         account::Recorder,
@@ -22,7 +23,7 @@ use crate::{
         usage::{UsageLine, now_micros},
     },
     limits,
-    tenant::{Batch, Tenant, TenantSettings, chain::Link},
+    tenant::{Batch, Tenant, TenantSettings},
 };
 
 /// What an entry is about.
@@ -156,7 +157,7 @@ impl Entry {
     }
 
     /// As stored: moment (8 bytes), allowed (1), then class, user, action, object and detail, each with its
-    /// length (4) before it; numbers are big-endian. With it and [`hash`](crate::tenant::chain::hash) the chain can
+    /// length (4) before it; numbers are big-endian. With it and [`hash`](crate::codec::chain::hash) the chain can
     /// be verified outside.
     pub fn encode(&self) -> Vec<u8> {
         let texts = [

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{builtin, calls, functions, nearest::NearestRule, pg, reembed, world::TenantState, yielding::Yielding};
 use crate::{
-    ai::{gate::Gate, tokens, webhook::Webhooks},
+    ai::{gate::Gate, provider::Upstreams, tokens, trust::Authorities, webhook::Webhooks},
     error::{Code, Error, Result},
     ledger::{
         self, account,
@@ -85,6 +85,14 @@ impl Engine {
     /// # Errors
     /// Those of the directory.
     pub fn new(directory: Arc<Directory>) -> Result<Arc<Self>> {
+        Self::trusting(directory, Authorities::default())
+    }
+
+    /// The same; certificates of these authorities are trusted at providers and webhooks, too.
+    ///
+    /// # Errors
+    /// Those of the directory.
+    pub fn trusting(directory: Arc<Directory>, authorities: Authorities) -> Result<Arc<Self>> {
         directory.seed(ledger::defaults()?)?;
         // The tokenizer's table takes a fifth of a second to load; the first statement need not wait.
         std::thread::spawn(|| tokens::count_tokens("warm"));
@@ -96,8 +104,8 @@ impl Engine {
             prices: Arc::default(),
             models: Cached::default(),
             tiers: Arc::default(),
-            gate: Gate::default(),
-            webhooks: Arc::default(),
+            gate: Gate::new(Upstreams::trusting(authorities.clone())),
+            webhooks: Arc::new(Webhooks::trusting(authorities)),
             providers: Cached::default(),
             reembed: Notify::new(),
             operator_runtime: runtime(limits::TENANT_QUERY_BYTES)?,

@@ -107,7 +107,7 @@ impl Batch {
         self.note(sum);
     }
 
-    /// Appends an entry to the tenant's log, where it gets its number and its [hash](super::chain) when the
+    /// Appends an entry to the tenant's log, where it gets its number and its [hash](crate::codec::chain) when the
     /// batch is committed.
     pub fn append(&mut self, entry: Vec<u8>) {
         self.entries.push(entry);

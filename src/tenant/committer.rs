@@ -19,13 +19,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     batch::Sums,
-    chain::{self, Head},
+    chain::HEAD_KEY,
     plane::Plane,
     seal::{self, Header, Version},
     table::{self, Table},
     vault::{Changes, Store},
 };
 use crate::{
+    codec::chain::Head,
     error::{Code, Error, Result},
     limits,
 };
@@ -387,8 +388,8 @@ impl Group<'_> {
     /// Appends to a plane's log, whose head tells number and hash of what comes next.
     fn append(&self, own: &mut Changes, plane: &Plane, entries: &[Vec<u8>]) -> Result<()> {
         let table = Table::Audit;
-        let stem = table::stem(plane.id, table, &chain::HEAD_KEY);
-        let head = match self.value(own, plane, table, &chain::HEAD_KEY, &stem)? {
+        let stem = table::stem(plane.id, table, &HEAD_KEY);
+        let head = match self.value(own, plane, table, &HEAD_KEY, &stem)? {
             Some(stored) => Head::decode(&stored).ok_or_else(|| seal::corrupted(table))?,
             None => Head::default(),
         };
@@ -396,7 +397,7 @@ impl Group<'_> {
         let key = (head.seq + 1).to_be_bytes();
         let cells = plane.keys.seal(plane.id, table, &key, &value)?;
         self.replace(own, table, &table::stem(plane.id, table, &key), cells)?;
-        let cells = plane.keys.seal(plane.id, table, &chain::HEAD_KEY, &after.encode())?;
+        let cells = plane.keys.seal(plane.id, table, &HEAD_KEY, &after.encode())?;
         self.replace(own, table, &stem, cells)
     }
 

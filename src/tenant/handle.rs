@@ -16,7 +16,10 @@ use super::{
     table::{Access, Table},
     users::{self, Change, Role, User, UserRecord},
 };
-use crate::error::{Code, Error, Result};
+use crate::{
+    codec::chain::{Checked, Head, Link},
+    error::{Code, Error, Result},
+};
 
 /// Possession of this is permission to a tenant's data, and there is no other way to it. Only
 /// [`Attempt::last`](super::Attempt::last) makes one. Once the tenant is dropped, everything here
@@ -179,18 +182,18 @@ impl Tenant {
     }
 
     /// Where the log ends. Fails with [`Code::Corrupted`].
-    pub fn log_head(&self) -> Result<chain::Head> {
+    pub fn log_head(&self) -> Result<Head> {
         chain::head(&self.live.plane)
     }
 
     /// The entries of the log from the first on, up to a head that was read before. Ends after the first error.
-    pub fn log(&self, head: chain::Head) -> impl Iterator<Item = Result<chain::Link>> + Send + use<> {
+    pub fn log(&self, head: Head) -> impl Iterator<Item = Result<Link>> + Send + use<> {
         chain::read(&self.live.plane, head)
     }
 
     /// Looks whether every entry of the log is there and as it was written. Errors are those of reading;
     /// damage is part of the answer.
-    pub fn check_log(&self) -> Result<chain::Checked> {
+    pub fn check_log(&self) -> Result<Checked> {
         chain::check(&self.live.plane)
     }
 

@@ -119,7 +119,7 @@
 //! ```
 
 mod batch;
-pub mod chain;
+mod chain;
 mod committer;
 mod directory;
 mod disk;

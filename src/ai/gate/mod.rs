@@ -173,6 +173,11 @@ struct Usage {
 }
 
 impl Gate {
+    /// A gate with these connections.
+    pub fn new(upstreams: Upstreams) -> Self {
+        Self { upstreams }
+    }
+
     /// The connections, for what is no call of a model.
     pub fn upstreams(&self) -> &Upstreams {
         &self.upstreams

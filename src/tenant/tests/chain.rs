@@ -1,9 +1,7 @@
 //! The log of a tenant: order, restarts, and everything that somebody with the disk or even the key may do to it.
 
-use super::{
-    super::chain::{Fault, HEAD_KEY, Head},
-    *,
-};
+use super::{super::chain::HEAD_KEY, *};
+use crate::codec::chain::{Fault, Head};
 
 /// What one commit appends.
 type Entries = Vec<Vec<u8>>;

@@ -74,6 +74,11 @@ async fn f01_of_a_thousand_calls_at_once_a_budget_for_ten_admits_ten() {
     }
     assert_eq!(admitted.len(), 10);
     assert_eq!(house.counted(Window::Month), (0, BUDGET));
+    println!(
+        "1000 calls at once, a budget for 10: {} admitted, {} nano-USD above it",
+        admitted.len(),
+        house.counted(Window::Month).1 - BUDGET
+    );
     assert_eq!(house.reservations(), 10);
     sampler.look().await;
     let mut settling = JoinSet::new();
