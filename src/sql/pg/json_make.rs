@@ -79,7 +79,10 @@ impl Jsons {
         match (self.array.data_type(), &self.items[..]) {
             (DataType::List(_), [(_, items)]) => {
                 let list: &ListArray = self.array.as_list::<i32>();
-                let (from, to) = (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize);
+                let (from, to) = (
+                    list.value_offsets()[row] as usize,
+                    list.value_offsets()[row + 1] as usize,
+                );
                 out.push('[');
                 for at in from..to {
                     if at > from {
@@ -378,7 +381,12 @@ impl Accumulator for Gathered {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for part in states.iter().filter_map(|s| s.as_string_opt::<i32>()).flatten().flatten() {
+        for part in states
+            .iter()
+            .filter_map(|s| s.as_string_opt::<i32>())
+            .flatten()
+            .flatten()
+        {
             self.between().push_str(part);
         }
         Ok(())

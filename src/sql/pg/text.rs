@@ -77,7 +77,10 @@ impl Texts {
             DataType::Int16 => display(out, &array.as_primitive::<Int16Type>().value(row).to_string()),
             DataType::Int32 => {
                 let value = array.as_primitive::<Int32Type>().value(row);
-                let unsigned = matches!(self.pg_type, PgType::Scalar(Scalar::Oid | Scalar::Regclass | Scalar::Regproc));
+                let unsigned = matches!(
+                    self.pg_type,
+                    PgType::Scalar(Scalar::Oid | Scalar::Regclass | Scalar::Regproc)
+                );
                 match unsigned {
                     true => display(out, &value.cast_unsigned().to_string()),
                     false => display(out, &value.to_string()),
