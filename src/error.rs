@@ -92,6 +92,7 @@ codes! {
     WrongObjectType = "42809", Fix;
     /// A value for a column that is always generated.
     GeneratedAlways = "428C9", Fix;
+    CannotCoerce = "42846", Fix;
     UndefinedFunction = "42883", Fix;
     UndefinedTable = "42P01", Fix;
     UndefinedParameter = "42P02", Fix;

@@ -299,6 +299,8 @@ pub const REEMBED_LAST: Duration = Duration::from_secs(10);
 pub const VECTORS_A_COMMIT: usize = 1_000;
 /// Rows whose calls of models EXPLAIN sizes.
 pub const EXPLAIN_ROWS: usize = 10_000;
+/// Runs of a kept physical plan before it is made anew: its operators gather figures of each run.
+pub const KEPT_PLAN_RUNS: usize = 1_000;
 
 /// Rows, and bytes of their values, that COPY reads before it hands them on.
 pub const COPY_BATCH_ROWS: usize = 8 << 10;

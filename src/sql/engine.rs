@@ -174,7 +174,10 @@ impl Shared {
 
     fn new() -> Result<Self> {
         let mut scalar = HashMap::new();
-        let ours = functions::vector::all().into_iter().chain(pg::shared());
+        let ours = functions::vector::all()
+            .into_iter()
+            .chain(functions::vector_math::all())
+            .chain(pg::shared());
         for udf in builtin::scalar_functions().into_iter().chain(ours) {
             for alias in udf.aliases() {
                 scalar.insert(alias.clone(), udf.clone());
@@ -185,6 +188,7 @@ impl Shared {
         for udf in builtin::aggregate_functions()
             .into_iter()
             .chain([Arc::new(pg::subquery::aggregate())])
+            .chain(pg::json_make::aggregates())
         {
             for alias in udf.aliases() {
                 aggregate.insert(alias.clone(), udf.clone());
@@ -207,7 +211,8 @@ impl Shared {
         options.sql_parser.map_string_types_to_utf8view = false;
         options.sql_parser.enable_ident_normalization = true;
         options.sql_parser.default_null_ordering = "nulls_max".to_owned();
-        options.sql_parser.parse_float_as_decimal = false;
+        options.sql_parser.parse_float_as_decimal = true;
+        options.execution.time_zone = Some("UTC".to_owned());
         // Reused plans must not carry filters that a former run narrowed.
         options.optimizer.enable_dynamic_filter_pushdown = false;
         options.explain.logical_plan_only = false;

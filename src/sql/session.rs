@@ -12,7 +12,7 @@ use std::{
 
 use datafusion::{
     arrow::array::{ArrayRef, RecordBatch},
-    execution::SessionState,
+    execution::{SessionState, TaskContext},
     sql::sqlparser::ast,
 };
 use futures::Stream;
@@ -124,6 +124,8 @@ pub(super) enum Status {
 pub struct Session {
     pub(super) world: Arc<World>,
     pub(super) state: SessionState,
+    /// What plans run in. It knows no functions: a plan has those that it calls.
+    pub(super) task: Arc<TaskContext>,
     pub(super) names: Names,
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) status: Status,
@@ -200,11 +202,23 @@ impl Session {
             pg::relations::pg_catalog(catalog.clone()),
             pg::relations::information_schema(catalog.clone()),
         );
+        let none = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        let task = TaskContext::new(
+            None,
+            state.session_id().to_owned(),
+            state.config().clone(),
+            none.0,
+            none.1,
+            none.2,
+            none.3,
+            state.runtime_env().clone(),
+        );
         let mut session = Self {
             admission: Admission::of(&world),
             registered: None,
             world,
             state,
+            task: Arc::new(task),
             names,
             settings,
             status: Status::Idle,

@@ -181,6 +181,10 @@ fn scalars(scalar: Scalar, format: Format, values: &[Option<&[u8]>]) -> Result<A
         Scalar::Int8 => Arc::new(Int64Array::from(
             input.fixed(|t| integer(scalar, t), i64::from_be_bytes)?,
         )),
+        Scalar::Regproc | Scalar::Regclass | Scalar::Regtype if format == Format::Text => {
+            // Names are looked up by the statement.
+            strings(&input, |b| frame::text(b).map(str::to_owned))?
+        }
         Scalar::Oid | Scalar::Regproc | Scalar::Regclass | Scalar::Regtype => {
             Arc::new(Int32Array::from(input.fixed(|t| oid(scalar, t), i32::from_be_bytes)?))
         }
@@ -271,6 +275,13 @@ fn scalars(scalar: Scalar, format: Format, values: &[Option<&[u8]>]) -> Result<A
             let read = input.read(vector_text, |b| vector_binary(b, scalar == Scalar::Halfvec))?;
             let lists = read.into_iter().map(|v| v.map(|floats| floats.into_iter().map(Some)));
             Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(lists))
+        }
+        Scalar::Aclitem | Scalar::Tsvector | Scalar::Tsquery => strings(&input, |b| frame::text(b).map(str::to_owned))?,
+        Scalar::Int2vector | Scalar::Oidvector => {
+            return Err(Error::new(
+                Code::Unsupported,
+                format!("a parameter of type {} is not supported", scalar.name()),
+            ));
         }
         Scalar::Void => Arc::new(NullArray::new(values.len())),
     })

@@ -18,13 +18,11 @@ mod connection;
 #[cfg(test)]
 mod connection_tests;
 mod copy;
-mod datetime;
 mod decode;
 mod encode;
 mod extended;
 mod frame;
 mod login;
-mod numeric;
 mod portal;
 mod presence;
 mod simple;
@@ -41,6 +39,7 @@ use tokio::{
     sync::{Semaphore, oneshot, watch},
 };
 
+use crate::codec::{datetime, numeric};
 pub use encode::text_rows;
 pub use tls::TlsFiles;
 

@@ -139,6 +139,9 @@ pub fn from_source(text: &str, split: bool) -> Log {
     let (mut begun, mut sql) = (1, String::new());
     for (n, line) in text.lines().enumerate() {
         let heading = line.starts_with("-- >> ") || line.starts_with("-- source") || (split && line.starts_with("-- "));
+        if heading && !sql.is_empty() && split && !sql.contains('\u{2026}') {
+            continue; // a comment within the statement
+        }
         if heading || (sql.is_empty() && line.starts_with("-- ")) {
             add(begun, &std::mem::take(&mut sql));
             continue;

@@ -105,6 +105,8 @@ pub fn script(log: &Log) -> (Vec<Unit>, Vec<Exchange>) {
             units.len() - 1
         };
         let unit = match what {
+            // Whoever wrote the log has cut it: what the client sent is not known.
+            Said::Query(sql) | Said::Parse { sql, .. } if sql.contains('\u{2026}') => None,
             Said::Query(sql) => Some(unit_of(sql)),
             Said::Parse { name, sql, .. } => {
                 let unit = unit_of(sql);

@@ -14,6 +14,7 @@ pub(super) mod scalar;
 pub(super) mod server;
 pub(super) mod settings;
 pub(super) mod vector;
+pub(super) mod vector_math;
 
 use std::sync::Arc;
 
