@@ -121,9 +121,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.channel.put(&ParameterDescription::new(types))?;
             let formats = vec![Format::Text; prepared.columns.len()];
             (prepared, formats)
-        } else {
-            let portal = self.portals.get(&name).ok_or_else(|| no_portal(&name))?;
+        } else if let Some(portal) = self.portals.get(&name) {
             (portal.prepared.clone(), portal.formats.clone())
+        } else {
+            // A cursor that SQL declared is a portal, too: psycopg asks so for its columns.
+            let (columns, binary) = self.session.cursor(&name).ok_or_else(|| no_portal(&name))?;
+            let formats = vec![if binary { Format::Binary } else { Format::Text }; columns.len()];
+            return Ok(self.channel.put(&row_description(columns, &formats)?)?);
         };
         match prepared.returns_rows {
             true => self.channel.put(&row_description(&prepared.columns, &formats)?)?,
