@@ -12,14 +12,19 @@ use std::{
 
 use datafusion::{
     arrow::array::{ArrayRef, RecordBatch},
-    execution::SessionState,
+    execution::{SessionState, TaskContext},
     sql::sqlparser::ast,
 };
 use futures::Stream;
 use parking_lot::Mutex;
 
 use super::{
+    admission::Admission,
+    backends::Registered,
     catalog::SessionCatalog,
+    copy::CopyAnswer,
+    cursor::Cursors,
+    effects::Marks,
     engine::Engine,
     functions,
     guard::{self, Kind, Parsed},
@@ -69,6 +74,8 @@ pub enum Answer {
         /// The command tag, complete.
         tag: String,
     },
+    /// A COPY, which the wire carries out.
+    Copy(CopyAnswer),
     /// There was no statement.
     Empty,
 }
@@ -117,16 +124,22 @@ pub(super) enum Status {
 pub struct Session {
     pub(super) world: Arc<World>,
     pub(super) state: SessionState,
+    /// What plans run in. It knows no functions: a plan has those that it calls.
+    pub(super) task: Arc<TaskContext>,
     pub(super) names: Names,
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) status: Status,
     pub(super) notices: Vec<Notice>,
     pub(super) listening: Listening,
+    pub(super) cursors: Cursors,
+    pub(super) marks: Marks,
     changed: Vec<&'static str>,
     statements: HashMap<String, Arc<Prepared>>,
     pid: Arc<AtomicI32>,
     committing: Arc<AtomicBool>,
     pub(super) watch: Option<Arc<dyn Watch>>,
+    pub(super) admission: Admission,
+    pub(super) registered: Option<Registered>,
     listed: Arc<Mutex<Vec<(String, String)>>>,
     _connection: Option<Connection>,
 }
@@ -184,18 +197,35 @@ impl Session {
             pg::bound(&catalog)
                 .into_iter()
                 .chain(functions::settings::bound(&settings))
+                .chain(functions::server::bound(&world))
                 .collect(),
             pg::relations::pg_catalog(catalog.clone()),
             pg::relations::information_schema(catalog.clone()),
         );
+        let none = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        let task = TaskContext::new(
+            None,
+            state.session_id().to_owned(),
+            state.config().clone(),
+            none.0,
+            none.1,
+            none.2,
+            none.3,
+            state.runtime_env().clone(),
+        );
         let mut session = Self {
+            admission: Admission::of(&world),
+            registered: None,
             world,
             state,
+            task: Arc::new(task),
             names,
             settings,
             status: Status::Idle,
             notices: Vec::new(),
             listening: Listening::default(),
+            cursors: Cursors::default(),
+            marks: Marks::default(),
             changed: Vec::new(),
             statements: HashMap::new(),
             pid,
@@ -218,7 +248,7 @@ impl Session {
         for (name, value) in startup {
             match name.as_str() {
                 "options" => {
-                    for (name, value) in startup_options(value) {
+                    for (name, value) in settings::startup_options(value) {
                         self.set(&name, &value, false)?;
                     }
                 }
@@ -240,8 +270,14 @@ impl Session {
         self.pid.store(pid, Ordering::Relaxed);
     }
 
-    /// Lets statements that compute for long ask whether they must end.
+    /// The number its client cancels it by; 0 if it has none.
+    pub(super) fn backend_pid(&self) -> i32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// Lets statements that compute for long ask whether they must end, and others end them.
     pub fn set_watch(&mut self, watch: Arc<dyn Watch>) {
+        self.register(self.backend_pid(), watch.clone());
         self.watch = Some(watch);
     }
 
@@ -274,6 +310,7 @@ impl Session {
         if let World::Tenant(world) = &*self.world {
             world.state.meter.statement(&world.acting_user());
         }
+        self.show_active(&prepared.parsed.text);
         let alone = self.status == Status::Idle;
         self.world.desk().begin(Statement::new(self.statement_timeout()), alone);
         // What now() is for this statement.
@@ -461,14 +498,6 @@ impl Session {
         }
     }
 
-    /// A dropped or suspended tenant ends its sessions' statements.
-    fn check_alive(&self) -> Result<()> {
-        match &*self.world {
-            World::Tenant(world) => world.tenant.check_open(),
-            World::Operator(_) => Ok(()),
-        }
-    }
-
     fn check_not_failed(&self, parsed: &Parsed) -> Result<()> {
         let ends = matches!(&parsed.kind, Kind::Sql(s) if matches!(**s, ast::Statement::Rollback { .. } | ast::Statement::Commit { .. }));
         match self.status {
@@ -483,9 +512,12 @@ impl Session {
     /// Commits the transaction's writes with whatever counts wait to be written.
     pub(super) async fn commit(&mut self) -> Result<()> {
         let was = std::mem::replace(&mut self.status, Status::Idle);
-        let outcome = self.write().await;
+        let outcome = match self.hold_cursors().await {
+            Ok(()) => self.write().await,
+            Err(error) => Err(error),
+        };
         self.settings.lock().end_transaction(outcome.is_ok());
-        self.end_listening(outcome.is_ok());
+        self.end_effects(outcome.is_ok());
         self.settings_changed(None);
         if outcome.is_err() && was == Status::Open {
             self.rollback();
@@ -549,7 +581,7 @@ impl Session {
             *world.tx.lock() = Default::default();
         }
         self.settings.lock().end_transaction(false);
-        self.end_listening(false);
+        self.end_effects(false);
         self.settings_changed(None);
     }
 
@@ -569,21 +601,4 @@ impl Session {
             _ => true,
         }
     }
-}
-
-/// `-c name=value -c name=value`, as libpq sends it in `options`.
-fn startup_options(text: &str) -> Vec<(String, String)> {
-    let mut words = text.split_whitespace();
-    let mut pairs = Vec::new();
-    while let Some(word) = words.next() {
-        let pair = match word.strip_prefix("-c") {
-            Some("") => words.next(),
-            Some(rest) => Some(rest),
-            None => word.strip_prefix("--"),
-        };
-        if let Some((name, value)) = pair.and_then(|p| p.split_once('=')) {
-            pairs.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    pairs
 }

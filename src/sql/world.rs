@@ -17,10 +17,11 @@ use tokio::sync::{OnceCell, broadcast};
 use uuid::Uuid;
 
 use super::{
+    backends::Backends,
     documents::{self, Chunk, Document},
     embedding::Embeddings,
     engine::Engine,
-    listen,
+    listen::{self, Told},
     settings::CallSettings,
     statement::Desk,
     tuning::Tuning,
@@ -239,6 +240,10 @@ pub(super) struct TenantState {
     pub(super) connections: AtomicUsize,
     /// Tells the tenant's sessions that listen; the payload of an alert.
     pub(super) alerts: broadcast::Sender<String>,
+    /// The same of what they say to each other.
+    pub(super) told: broadcast::Sender<Told>,
+    /// Those sessions.
+    pub(super) backends: Backends,
     /// Who changes which conversation.
     pub(super) turns: Turns,
     account: OnceCell<Arc<Account>>,
@@ -275,6 +280,8 @@ impl TenantState {
             template: OnceLock::new(),
             connections: AtomicUsize::new(0),
             alerts: broadcast::Sender::new(limits::ALERTS_AHEAD),
+            told: broadcast::Sender::new(limits::NOTIFIES_AHEAD),
+            backends: Backends::default(),
             turns: Turns::default(),
             account: OnceCell::new(),
             tuning: Tuning::new(),

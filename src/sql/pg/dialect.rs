@@ -433,6 +433,10 @@ fn function(expr: &mut Expr) {
             let rows = take(expr);
             *expr = call("unnest", vec![rows]);
         }
+        "pg_listening_channels" => {
+            let channels = take(expr);
+            *expr = call("unnest", vec![channels]);
+        }
         "generate_series" => {
             let series = take(expr);
             *expr = call("unnest", vec![series]);
