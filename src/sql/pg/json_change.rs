@@ -100,6 +100,11 @@ fn texts(arguments: &[Value], at: usize) -> Vec<String> {
                 _ => None,
             })
             .collect(),
+        // A literal of no type.
+        Some(Value::Text(literal)) => {
+            let items = super::casts::parse_array(literal).unwrap_or_default();
+            items.into_iter().flatten().collect()
+        }
         _ => Vec::new(),
     }
 }

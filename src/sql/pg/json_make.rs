@@ -72,7 +72,7 @@ impl Jsons {
 
     /// Appends the JSON of a row.
     pub fn put(&self, row: usize, out: &mut String) -> Result<()> {
-        if self.array.is_null(row) {
+        if self.array.is_null(row) || self.array.data_type().is_null() {
             out.push_str("null");
             return Ok(());
         }

@@ -59,7 +59,7 @@ impl Texts {
 
     /// The text of a row; `None` for NULL.
     pub fn text(&self, row: usize) -> Result<Option<String>> {
-        if self.array.is_null(row) {
+        if self.array.is_null(row) || self.array.data_type().is_null() {
             return Ok(None);
         }
         let mut out = BytesMut::new();
