@@ -23,6 +23,7 @@ use super::{
     complaints::from_datafusion,
     dml, functions,
     guard::{Kind, Parsed},
+    kept::Kept,
     pg,
     planner::Context,
     rewrite,
@@ -64,7 +65,7 @@ impl Prepared {
             returns_rows: false,
             plan: Plan::Command,
             parsed: Parsed {
-                kind: Kind::Nothing(""),
+                kind: Kind::Nothing,
                 text: String::new(),
             },
             declared: Vec::new(),
@@ -94,6 +95,8 @@ pub(super) struct Query {
     pub(super) tag: &'static str,
     /// The search path it was planned under.
     pub(super) path: Vec<String>,
+    /// Its physical plan.
+    pub(super) kept: Kept,
 }
 
 impl Session {
@@ -107,12 +110,14 @@ impl Session {
             parsed: parsed.clone(),
             declared: declared.to_vec(),
         };
-        let Kind::Sql(statement) = &parsed.kind else {
-            return Ok(command(Vec::new()));
+        let statement = match &parsed.kind {
+            Kind::Sql(statement) => statement,
+            Kind::Fetch(fetch) => return Ok(command(self.fetch_columns(fetch))),
+            _ => return Ok(command(Vec::new())),
         };
         match &**statement {
             Statement::Query(_) => self.plan_query((**statement).clone(), parsed, declared, "SELECT"),
-            Statement::Explain { .. } => Ok(command(vec![text_column("QUERY PLAN")])),
+            Statement::Explain { .. } => Ok(command(vec![super::explain::explain_column(statement)?])),
             Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
                 self.plan_write((**statement).clone(), parsed, declared)
             }
@@ -149,9 +154,7 @@ impl Session {
     ) -> Result<Prepared> {
         let (plan, parameters, placeholders) = self.logical(statement, declared)?;
         let told = plan.clone();
-        let effect = calls(&plan, |f| {
-            functions::all().any(|ours| ours.effect && ours.name == f.name())
-        })?;
+        let effect = calls(&plan, |f| functions::has_effect(f.name()))?;
         let alone =
             effect && (self.world.operator().is_ok() || calls(&plan, |f| functions::ALONE.contains(&f.name()))?);
         let frozen = calls(&plan, |f| f.signature().volatility == Volatility::Stable)?;
@@ -176,6 +179,7 @@ impl Session {
                 placeholders,
                 tag,
                 path,
+                kept: Kept::default(),
             })),
             parsed: parsed.clone(),
             declared: declared.to_vec(),
@@ -249,10 +253,7 @@ impl Session {
             .with_parse_float_as_decimal(true)
             .with_support_varchar_with_length(true)
             .with_default_null_ordering(NullOrdering::NullsMax);
-        let types: Vec<Option<FieldRef>> = types
-            .iter()
-            .map(|t| t.map(|t| Arc::new(parameter(t))))
-            .collect();
+        let types: Vec<Option<FieldRef>> = types.iter().map(|t| t.map(|t| Arc::new(parameter(t)))).collect();
         let mut planner_context = PlannerContext::new().with_prepare_param_data_types(types);
         SqlToRel::new_with_options(&context, options)
             .sql_statement_to_plan_with_context(statement.clone(), &mut planner_context)
@@ -316,8 +317,11 @@ pub(super) fn text_column(name: &str) -> Column {
     }
 }
 
-/// Whether a plan calls a scalar function of this kind anywhere.
-fn calls(plan: &LogicalPlan, kind: impl Fn(&datafusion::logical_expr::ScalarUDF) -> bool) -> Result<bool> {
+/// Whether a plan calls a scalar function of this kind anywhere; asks of each until one is.
+pub(super) fn calls(
+    plan: &LogicalPlan,
+    mut kind: impl FnMut(&datafusion::logical_expr::ScalarUDF) -> bool,
+) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {

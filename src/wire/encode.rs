@@ -60,6 +60,20 @@ impl Rows {
         self.count
     }
 
+    /// Appends one value without a length; false, and nothing, if it is NULL.
+    pub(super) fn put_cell(&self, row: usize, column: usize, out: &mut BytesMut) -> Result<bool> {
+        let cell = &self.cells[column];
+        if cell.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            return Ok(false);
+        }
+        put_value(&cell.values, row, cell.format, out).map(|()| true)
+    }
+
+    /// Appends one value after its length, which is -1 for NULL.
+    pub(super) fn put_sized_cell(&self, row: usize, column: usize, out: &mut BytesMut) -> Result<()> {
+        self.cells[column].put(row, out)
+    }
+
     /// Appends one row as a DataRow; on an error nothing is appended.
     pub(super) fn put(&self, row: usize, out: &mut BytesMut) -> Result<()> {
         let start = out.len();
@@ -129,7 +143,7 @@ fn put_sized(out: &mut BytesMut, put: impl FnOnce(&mut BytesMut) -> Result<()>) 
 }
 
 /// Stores at `at` how many bytes `out` has after `from`.
-fn patch_length(out: &mut BytesMut, at: usize, from: usize) -> Result<()> {
+pub(super) fn patch_length(out: &mut BytesMut, at: usize, from: usize) -> Result<()> {
     let length = i32::try_from(out.len() - from).map_err(|_| too_large())?;
     match out.get_mut(at..at + 4) {
         Some(place) => place.copy_from_slice(&length.to_be_bytes()),

@@ -74,6 +74,13 @@ impl VisitorMut for Rewriter {
             Expr::Collate { expr: inner, .. } => *expr = take(inner),
             Expr::Cast { .. } | Expr::TypedString(_) => cast(expr),
             Expr::Interval(_) => interval(expr),
+            Expr::Extract { field, expr: from, .. } => {
+                let field = text(&field.to_string().trim_matches('\'').to_lowercase());
+                *expr = call("bulkhead_extract", vec![field, take(from)]);
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                *expr = call("timezone", vec![take(time_zone), take(timestamp)]);
+            }
             Expr::Function(_) => function(expr),
             Expr::Identifier(ident) if ident.quote_style.is_none() => {
                 let name = ident.value.to_lowercase();
@@ -426,6 +433,10 @@ fn function(expr: &mut Expr) {
             rename(f, "bulkhead_expandarray");
             let rows = take(expr);
             *expr = call("unnest", vec![rows]);
+        }
+        "pg_listening_channels" => {
+            let channels = take(expr);
+            *expr = call("unnest", vec![channels]);
         }
         "generate_series" => {
             let series = take(expr);

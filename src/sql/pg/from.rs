@@ -160,6 +160,12 @@ fn plan(called: &Called, context: &mut dyn RelationPlannerContext) -> Result<Opt
         }
         "pg_get_keywords" => keywords()?,
         "unnest" => unnest(arguments, &column)?,
+        "pg_listening_channels" => {
+            let Some(function) = context.context_provider().get_function_meta(&called.name) else {
+                return Ok(None);
+            };
+            unnest(vec![function.call(arguments)], &column)?
+        }
         "_pg_expandarray" => pairs(casts::call("bulkhead_expandarray", arguments))?,
         "generate_series" => series(arguments, &column, context)?,
         "generate_subscripts" => {

@@ -64,6 +64,8 @@ pub fn shared() -> Vec<Arc<ScalarUDF>> {
             .chain(super::json_make::scalars())
             .chain(super::mathematics::shared())
             .chain([super::convert::function()])
+            .chain(super::temporal::shared())
+            .chain(super::clock::shared())
             .collect()
     });
     MADE.clone()

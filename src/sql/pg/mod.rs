@@ -7,6 +7,7 @@
 //! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`] and [`info`]
 //! - [`literals`], [`arithmetic`], [`aggregates`], [`output`]: numbers, and types, as PostgreSQL has them
 //! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`strings`], [`mathematics`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
+//! - [`clock`], [`temporal`], [`to_char`] over [`moments`]: dates, times and intervals
 //! - [`dialect`], [`spelling`], [`names`], [`subquery`]: the statement rewritten before it is planned
 //! - [`types`], [`operators`], [`from`], [`lateral`], [`apply`], [`apply_exec`]: extensions of DataFusion's planner
 
@@ -17,6 +18,7 @@ pub mod arithmetic;
 pub mod builtin;
 pub mod casts;
 pub mod catalog;
+pub mod clock;
 pub mod convert;
 pub mod dialect;
 pub mod fill;
@@ -31,7 +33,11 @@ pub mod json_change;
 pub mod json_make;
 pub mod lateral;
 pub mod literals;
+<<<<<<< HEAD
 pub mod mathematics;
+=======
+pub mod moments;
+>>>>>>> main
 pub mod names;
 pub mod operators;
 pub mod output;
@@ -41,7 +47,9 @@ pub mod rows;
 pub mod spelling;
 pub mod strings;
 pub mod subquery;
+pub mod temporal;
 pub mod text;
+pub mod to_char;
 pub mod types;
 
 pub use function::{bound, shared};
