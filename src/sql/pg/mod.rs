@@ -33,11 +33,8 @@ pub mod json_change;
 pub mod json_make;
 pub mod lateral;
 pub mod literals;
-<<<<<<< HEAD
 pub mod mathematics;
-=======
 pub mod moments;
->>>>>>> main
 pub mod names;
 pub mod operators;
 pub mod output;
