@@ -1,8 +1,11 @@
 //! What a tenant's tables share, and what nobody reads any more.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -19,6 +22,8 @@ pub(super) struct Shared {
     pub tenant: Tenant,
     pub cache: Cache,
     garbage: Mutex<Vec<Garbage>>,
+    /// Tables to fold.
+    wanted: Mutex<BTreeSet<Oid>>,
     /// Wakes the work in the background.
     pub wake: Notify,
 }
@@ -44,6 +49,7 @@ impl Shared {
             tenant,
             cache: Cache::new(limits::TABLE_CACHE_BYTES),
             garbage: Mutex::default(),
+            wanted: Mutex::default(),
             wake: Notify::new(),
         }
     }
@@ -57,6 +63,18 @@ impl Shared {
         }
         self.garbage.lock().push(garbage);
         self.wake.notify_one();
+    }
+
+    /// Leaves a table's folding to the work in the background.
+    pub fn want_fold(&self, table: Oid) {
+        if self.wanted.lock().insert(table) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The tables to fold.
+    pub fn take_wanted(&self) -> BTreeSet<Oid> {
+        std::mem::take(&mut *self.wanted.lock())
     }
 
     /// What was left so far.

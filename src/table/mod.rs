@@ -13,7 +13,7 @@
 //! snapshot  Database, TableData             write    WriteSet                store     Tables: commits
 //! load      from cells                      cells    keys of cells           garbage   what nobody reads
 //! locks     who may change what             sequence numbers given once      background  folding, removing
-//! cache     columns at hand
+//! cache     columns at hand                  fold     rows to blocks
 //! ```
 
 mod background;
@@ -22,6 +22,7 @@ mod blocks;
 mod build;
 mod cache;
 mod cells;
+mod fold;
 mod garbage;
 mod index;
 mod key;

@@ -36,6 +36,8 @@ pub(super) struct TableState {
     pub count: u64,
     /// How many of `rows` have never been in a block.
     pub loose: usize,
+    /// Blocks of which so many rows are gone that they are to be written anew.
+    heavy: usize,
     row_bytes: usize,
     block_bytes: usize,
 }
@@ -65,6 +67,7 @@ impl TableState {
             indexes,
             count: 0,
             loose: 0,
+            heavy: 0,
             row_bytes: 0,
             block_bytes: 0,
         }
@@ -106,7 +109,7 @@ impl TableState {
             .map(|(placed, place)| (placed.block.first(), place, placed.marks.contains(place)));
         let existed = self.rows.contains_key(&id) || place.is_some_and(|(_, _, marked)| !marked);
         if let Some((first, place, false)) = place {
-            self.blocks.mark(first, place);
+            self.heavy += usize::from(self.blocks.mark(first, place));
         }
         match (&new, existed) {
             (Some(_), false) => self.count += 1,
@@ -122,6 +125,21 @@ impl TableState {
         if place.is_none() {
             self.loose = self.loose + usize::from(stays) - usize::from(old.is_some());
         }
+    }
+
+    /// What a fold does to a row: if it is now in a block it is no row any more; if it is not, it is no loose one.
+    pub fn leave_rows(&mut self, row: RowId, in_block: bool, was_loose: bool) {
+        if was_loose && self.rows.contains_key(&row) {
+            self.loose -= 1;
+        }
+        if in_block && let Some(old) = self.rows.remove(&row) {
+            self.row_bytes -= old.as_bytes().len();
+        }
+    }
+
+    /// Whether enough has gathered to fold.
+    pub fn wants_fold(&self) -> bool {
+        self.heavy > 0 || self.loose >= limits::FOLD_ROWS
     }
 
     fn reindex(&mut self, changes: &[Change]) -> Result<()> {
@@ -213,13 +231,14 @@ impl TableState {
     pub fn place_block(&mut self, block: Arc<Block>, marks: Arc<super::block::Marks>) {
         self.count += (block.rows() - marks.count()) as u64;
         self.block_bytes += block.bytes();
-        self.blocks.insert(block, marks);
+        self.heavy += usize::from(self.blocks.insert(block, marks));
     }
 
     /// Takes out a block, not its rows from the indexes.
     pub fn remove_block(&mut self, block: &Block) {
         if let Some(placed) = self.blocks.get(block) {
             self.count -= placed.rows() as u64;
+            self.heavy -= usize::from(placed.is_heavy());
             self.block_bytes -= block.bytes();
             self.blocks.remove(block);
         }

@@ -1,5 +1,6 @@
 //! Tests of the tables: what a transaction and a restart see, against a store in memory and one on disk.
 
+mod history;
 mod storing;
 
 use std::sync::Arc;
