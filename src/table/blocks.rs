@@ -108,8 +108,4 @@ impl Blocks {
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Placed> {
         self.0.values()
     }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::{
     cache::Cache,
+    index::Expressions,
     schema::{Oid, RowId},
 };
 use crate::{limits, tenant::Tenant};
@@ -22,6 +23,8 @@ pub(super) struct Shared {
     pub tenant: Tenant,
     pub cache: Cache,
     garbage: Mutex<Vec<Garbage>>,
+    /// What knows the values of keys that are no columns.
+    pub expressions: OnceLock<Arc<dyn Expressions>>,
     /// Tables to fold.
     wanted: Mutex<BTreeSet<Oid>>,
     /// Wakes the work in the background.
@@ -49,6 +52,7 @@ impl Shared {
             tenant,
             cache: Cache::new(limits::TABLE_CACHE_BYTES),
             garbage: Mutex::default(),
+            expressions: OnceLock::new(),
             wanted: Mutex::default(),
             wake: Notify::new(),
         }

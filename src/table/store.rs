@@ -20,6 +20,7 @@ use super::{
     cells::{self, Entry},
     fold::{Folded, Folding},
     garbage::{Garbage, Shared},
+    index::Expressions,
     load::{self, GONE},
     locks::Locks,
     schema::{Catalog, Oid, Relation, RowId},
@@ -40,7 +41,7 @@ pub struct Tables {
     now: Mutex<Now>,
     pub(super) queue: Arc<Mutex<VecDeque<Publication>>>,
     locks: Arc<Locks>,
-    sequences: Sequences,
+    sequences: Arc<Sequences>,
     next_oid: AtomicU32,
     numbers: Mutex<Numbers>,
     pub(super) folding: Arc<Folding>,
@@ -101,7 +102,7 @@ impl Tables {
                 now: Mutex::new(Now { current, later }),
                 queue: Arc::default(),
                 locks: Arc::default(),
-                sequences: Sequences::new(tenant),
+                sequences: Arc::new(Sequences::new(tenant)),
                 next_oid: AtomicU32::new(opened.next_oid),
                 numbers: Mutex::new(Numbers {
                     rows: HashMap::new(),
@@ -115,6 +116,11 @@ impl Tables {
         tokio::spawn(background::run(Arc::downgrade(&tables), shared.clone()));
         opened.garbage.into_iter().for_each(|garbage| shared.discard(garbage));
         Ok(tables)
+    }
+
+    /// Has indexes kept whose keys are no columns, or not of all rows. To be called before anything is read.
+    pub fn set_expressions(&self, expressions: Arc<dyn Expressions>) {
+        let _ = self.shared.expressions.set(expressions);
     }
 
     /// Everything that is committed.
@@ -280,8 +286,9 @@ impl Tables {
         for (oid, next) in writes.sequences() {
             Sequences::put_restart(batch, oid, next)?;
         }
-        let (queue, writes) = (self.queue.clone(), writes.clone());
+        let (queue, sequences, writes) = (self.queue.clone(), self.sequences.clone(), writes.clone());
         batch.on_durable(move || {
+            writes.sequences().for_each(|(oid, _)| sequences.forget(oid));
             made.iter().for_each(|block: &Arc<Block>| block.set_fate(Fate::Live));
             queue.lock().push_back(Publication::Commit(writes));
             drop(under_way);
@@ -324,7 +331,6 @@ impl Tables {
                 }
             }
         }
-        writes.sequences().for_each(|(oid, _)| self.sequences.forget(oid));
     }
 
     /// Has a storage removed, when those that read it are done.
