@@ -117,7 +117,6 @@ codes! {
     /// A sequence has given its last number.
     SequenceExhausted = "2200H", Fix;
     DeadlockDetected = "40P01", Retry;
-    LockNotAvailable = "55P03", Retry;
     /// Nothing of this id is here, be it another user's, another tenant's or nobody's.
     NoDataFound = "P0002", Fix;
     /// A stored value that does not open under its tenant's key.
