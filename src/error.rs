@@ -59,7 +59,7 @@ codes! {
     InvalidParameterValue = "22023", Fix;
     InvalidText = "22P02", Fix;
     InvalidBinary = "22P03", Fix;
-    SequenceLimit = "2200H", Fix;
+    SequenceExhausted = "2200H", Fix;
     NotNull = "23502", Fix;
     ForeignKeyViolation = "23503", Fix;
     UniqueViolation = "23505", Fix;
@@ -77,7 +77,7 @@ codes! {
     InvalidCursorName = "34000", Fix;
     InvalidSavepoint = "3B001", Fix;
     SerializationFailure = "40001", Retry;
-    Deadlock = "40P01", Retry;
+    DeadlockDetected = "40P01", Retry;
     InsufficientPrivilege = "42501", Fix;
     Syntax = "42601", Fix;
     DuplicateColumn = "42701", Fix;

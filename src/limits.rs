@@ -299,3 +299,12 @@ pub const REEMBED_LAST: Duration = Duration::from_secs(10);
 pub const VECTORS_A_COMMIT: usize = 1_000;
 /// Rows whose calls of models EXPLAIN sizes.
 pub const EXPLAIN_ROWS: usize = 10_000;
+
+/// Tables whose rules a session keeps planned.
+pub const SESSION_RULES: usize = 256;
+/// Rows that an INSERT gathers before it writes them as blocks of columns, and locks the table rather than keys.
+pub const BULK_ROWS: usize = 8_192;
+/// How often a statement of READ COMMITTED computes again what others changed while it waited for locks.
+pub const LOOKS: usize = 1_000;
+/// How deep ON DELETE CASCADE and its kind may go.
+pub const CASCADES: usize = 100;

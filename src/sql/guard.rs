@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::{
 };
 use std::ops::ControlFlow;
 
-use super::users::UserStatement;
+use super::{spelling, users::UserStatement};
 use crate::{
     error::{Code, Error, Result},
     limits,
@@ -25,6 +25,28 @@ pub struct Parsed {
     pub(super) kind: Kind,
     /// The statement's own text, for `pg_prepared_statements`; without its literals where they may be secret.
     pub(super) text: String,
+}
+
+impl Parsed {
+    /// Whether it looks at relations, so that what it sees of them is settled when it begins.
+    pub(super) fn looks(&self) -> bool {
+        match &self.kind {
+            Kind::Sql(statement) => !matches!(
+                **statement,
+                Statement::Set(_)
+                    | Statement::ShowVariable { .. }
+                    | Statement::Reset(_)
+                    | Statement::StartTransaction { .. }
+                    | Statement::Commit { .. }
+                    | Statement::Rollback { .. }
+                    | Statement::Savepoint { .. }
+                    | Statement::ReleaseSavepoint { .. }
+                    | Statement::Deallocate { .. }
+                    | Statement::Discard { .. }
+            ),
+            Kind::User(_) | Kind::Listen | Kind::Unlisten | Kind::Nothing(_) => false,
+        }
+    }
 }
 
 /// The one channel that there is.
@@ -90,19 +112,21 @@ fn one(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Resu
     if let Some(kind) = by_words(tokens)? {
         return Ok(Parsed { kind, text });
     }
+    let (tokens, said) = spelling::plain(spell_out_table(tokens));
     let mut parser = Parser::new(dialect)
         .with_recursion_limit(limits::STATEMENT_DEPTH * 4)
-        .with_tokens_with_locations(spell_out_table(tokens));
+        .with_tokens_with_locations(tokens);
     let statement = parser
         .parse_statement()
         .and_then(|statement| match parser.peek_token().token {
             Token::EOF => Ok(statement),
             _ => parser.expected("end of statement", parser.peek_token()),
         });
-    let statement = statement.map_err(|e| match e {
+    let mut statement = statement.map_err(|e| match e {
         ParserError::RecursionLimitExceeded => too_complex("statement is nested too deeply".into()),
         ParserError::ParserError(message) | ParserError::TokenizerError(message) => syntax(sql, &message, None),
     })?;
+    spelling::mark(&mut statement, said)?;
     allow(&statement)?;
     Ok(Parsed {
         kind: Kind::Sql(Box::new(statement)),
@@ -439,12 +463,6 @@ impl Visitor for Parts {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
         self.one_more()?;
-        if !query.locks.is_empty() {
-            return ControlFlow::Break(
-                Error::new(Code::Unsupported, "FOR UPDATE and FOR SHARE are not supported")
-                    .with_hint("write without locking: a conflicting commit fails with 40001 and can be retried"),
-            );
-        }
         match set_expr(&query.body) {
             Some(error) => ControlFlow::Break(error),
             None => ControlFlow::Continue(()),
@@ -487,10 +505,14 @@ fn set_expr(body: &SetExpr) -> Option<Error> {
         }
         SetExpr::Select(_) | SetExpr::Values(_) | SetExpr::Table(_) | SetExpr::Query(_) => None,
         SetExpr::SetOperation { left, right, .. } => set_expr(left).or_else(|| set_expr(right)),
-        _ => Some(Error::new(
-            Code::Unsupported,
-            "INSERT, UPDATE and DELETE inside a query are not supported",
-        )),
+        // The parts of it are visited as those of the query around it.
+        SetExpr::Insert(Statement::Insert(_))
+        | SetExpr::Update(Statement::Update(_))
+        | SetExpr::Delete(Statement::Delete(_)) => None,
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) => {
+            Some(Error::new(Code::Syntax, "syntax error in a statement inside a query"))
+        }
+        SetExpr::Merge(_) => Some(Error::new(Code::Unsupported, "MERGE is not supported")),
     }
 }
 
