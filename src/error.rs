@@ -59,6 +59,7 @@ codes! {
     InvalidParameterValue = "22023", Fix;
     InvalidText = "22P02", Fix;
     InvalidBinary = "22P03", Fix;
+    /// A sequence has given its last number.
     SequenceExhausted = "2200H", Fix;
     NotNull = "23502", Fix;
     ForeignKeyViolation = "23503", Fix;

@@ -251,6 +251,10 @@ impl Session {
         let physical = match &prepared.plan {
             Plan::Query(query) => self.physical(query, &[]).await?,
             Plan::Write(write) => self.physical_of(write.input(), true).await?,
+            Plan::TableWrite(write) => match write.input() {
+                Some((plan, optimized)) => self.physical_of(plan, optimized).await?,
+                None => return texts(&["QUERY PLAN"], vec![vec!["Insert".to_owned()]], "EXPLAIN"),
+            },
             Plan::Command => {
                 return Err(Error::new(
                     Code::Unsupported,

@@ -15,7 +15,7 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, Volatility},
     sql::{
         planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel},
-        sqlparser::ast::{self, Statement},
+        sqlparser::ast::{self, SetExpr, Statement},
     },
 };
 
@@ -27,11 +27,13 @@ use super::{
     planner::Context,
     rewrite,
     session::{Column, Session},
-    tables::pieces::Extra,
+    tables::{pieces::Extra, write::TableWrite},
+    world::World,
 };
 use crate::{
     codec::pgtype::{self, PgType, Scalar},
     error::{Code, Error, Result},
+    table::schema::Catalog,
 };
 
 /// A planned statement.
@@ -46,6 +48,8 @@ pub struct Prepared {
     pub(super) parsed: Parsed,
     /// Types as the client declared them, to plan again with.
     pub(super) declared: Vec<Option<PgType>>,
+    /// What existed when it was planned.
+    pub(super) catalog: Option<Arc<Catalog>>,
 }
 
 impl std::fmt::Debug for Prepared {
@@ -69,6 +73,7 @@ impl Prepared {
                 text: String::new(),
             },
             declared: Vec::new(),
+            catalog: None,
         })
     }
 }
@@ -77,6 +82,8 @@ impl Prepared {
 pub(super) enum Plan {
     Query(Box<Query>),
     Write(Box<dml::Write>),
+    /// Of a table of the tenant's own.
+    TableWrite(Box<TableWrite>),
     /// Anything else: run from its syntax.
     Command,
 }
@@ -107,15 +114,19 @@ impl Session {
             plan: Plan::Command,
             parsed: parsed.clone(),
             declared: declared.to_vec(),
+            catalog: None,
         };
         let Kind::Sql(statement) = &parsed.kind else {
             return Ok(command(Vec::new()));
         };
         match &**statement {
-            Statement::Query(_) => self.plan_query((**statement).clone(), parsed, declared, "SELECT"),
+            Statement::Query(query) => match written(query) {
+                Some((with, write)) => self.plan_any_write(write, with, parsed, declared),
+                None => self.plan_query((**statement).clone(), parsed, declared, "SELECT"),
+            },
             Statement::Explain { .. } => Ok(command(vec![text_column("QUERY PLAN")])),
             Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
-                self.plan_write((**statement).clone(), parsed, declared)
+                self.plan_any_write((**statement).clone(), None, parsed, declared)
             }
             Statement::ShowVariable { variable } => Ok(command(super::commands::show_columns(variable))),
             Statement::Execute { name, .. } => {
@@ -176,7 +187,16 @@ impl Session {
             })),
             parsed: parsed.clone(),
             declared: declared.to_vec(),
+            catalog: self.catalog()?,
         })
+    }
+
+    /// What exists, as the running statement sees it.
+    pub(super) fn catalog(&self) -> Result<Option<Arc<Catalog>>> {
+        match &*self.world {
+            World::Tenant(world) => Ok(Some(world.view()?.catalog().clone())),
+            World::Operator(_) => Ok(None),
+        }
     }
 
     /// The logical plan of a statement, the wire types of its parameters, and the types its
@@ -255,6 +275,16 @@ impl Session {
         SqlToRel::new_with_options(&context, options)
             .sql_statement_to_plan_with_context(statement.clone(), &mut planner_context)
             .map_err(from_datafusion)
+    }
+}
+
+/// The statement of `WITH ... INSERT`, which the parser takes for a query, and its WITH.
+fn written(query: &ast::Query) -> Option<(Option<ast::With>, Statement)> {
+    match query.body.as_ref() {
+        SetExpr::Insert(write) | SetExpr::Update(write) | SetExpr::Delete(write) => {
+            Some((query.with.clone(), write.clone()))
+        }
+        _ => None,
     }
 }
 

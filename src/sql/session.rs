@@ -599,11 +599,16 @@ impl Session {
     }
 
     /// A plan that was made for another state of the catalog must be made again.
-    pub(super) fn is_current(&self, prepared: &Prepared) -> bool {
-        match &prepared.plan {
+    pub(super) fn is_current(&self, prepared: &Prepared) -> Result<bool> {
+        let same_path = match &prepared.plan {
             Plan::Query(query) => query.path == self.settings.lock().path(),
             _ => true,
-        }
+        };
+        let same_catalog = match (&prepared.catalog, &prepared.plan) {
+            (None, _) | (_, Plan::Command) => true,
+            (Some(then), _) => self.catalog()?.is_some_and(|now| Arc::ptr_eq(then, &now)),
+        };
+        Ok(same_path && same_catalog)
     }
 }
 

@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use datafusion::sql::sqlparser::ast::TransactionMode;
+use datafusion::{
+    arrow::array::{ArrayRef, Int64Array},
+    sql::sqlparser::ast::TransactionMode,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -18,7 +21,7 @@ use crate::{
     error::{Code, Error, Result},
     table::{
         Database, Mode, Owner, Resource, Tables, Wait, WriteSet,
-        schema::{Oid, RowId},
+        schema::{Oid, Relation, RowId},
     },
 };
 
@@ -248,6 +251,20 @@ impl Session {
         {
             world.tx.lock().seen_tables = Seen::default();
         }
+    }
+
+    /// The next numbers of a sequence, for a column that takes them by default.
+    ///
+    /// # Errors
+    /// 2200H, and those of committing.
+    pub(super) async fn next_values(&self, sequence: Oid, count: usize) -> Result<ArrayRef> {
+        let world = self.world.tenant()?;
+        let view = world.view()?;
+        let Some(Relation::Sequence(def)) = view.catalog().relations.get(&sequence) else {
+            return Err(Error::internal("a column's sequence is gone"));
+        };
+        let numbers = world.tables().await?.sequences().next(def, count as u64).await?;
+        Ok(Arc::new(Int64Array::from(numbers)))
     }
 
     /// Drops what a failed statement of an open transaction has written and locked.

@@ -224,11 +224,6 @@ impl Tx {
         });
     }
 
-    /// How many savepoints there are.
-    pub(super) fn depth(&self) -> usize {
-        self.savepoints.len()
-    }
-
     /// `RELEASE name`: false when there is none.
     pub(super) fn release(&mut self, name: &str) -> bool {
         let at = self.savepoints.iter().rposition(|s| s.name == name);

@@ -284,7 +284,7 @@ impl TenantWorld {
     }
 
     /// The lock that every writer of a table's rows holds.
-    pub(super) async fn lock_for_writing(&self, table: Oid) -> Result<()> {
+    pub(in crate::sql) async fn lock_for_writing(&self, table: Oid) -> Result<()> {
         self.lock(Resource::Table(table), Mode::IntentWrite).await
     }
 }

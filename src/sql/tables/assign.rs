@@ -294,17 +294,6 @@ fn within(values: ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef> {
     }
 }
 
-/// A number as it is written in a statement: whole, or with a fraction.
-pub(in crate::sql) fn is_whole(number: &str) -> bool {
-    number.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// Whole numbers as the planner types them: `bigint`, or `None` beyond it.
-pub(in crate::sql) fn whole(number: &str, negative: bool) -> Option<i64> {
-    let value: i128 = number.parse().ok()?;
-    i64::try_from(if negative { -value } else { value }).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{Int32Array, Int64Array};

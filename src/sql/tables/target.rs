@@ -45,11 +45,6 @@ impl TargetTable {
         let schema = with_rows(&def, row_column);
         Self { world, def, schema }
     }
-
-    /// Its columns, that of the rows' numbers first.
-    pub(in crate::sql) fn columns(&self) -> &SchemaRef {
-        &self.schema
-    }
 }
 
 #[async_trait]
