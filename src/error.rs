@@ -59,6 +59,8 @@ codes! {
     InvalidParameterValue = "22023", Fix;
     InvalidText = "22P02", Fix;
     InvalidBinary = "22P03", Fix;
+    /// Bytes of a COPY that are no row.
+    BadCopyFormat = "22P04", Fix;
     /// A sequence has given its last number.
     SequenceExhausted = "2200H", Fix;
     NotNull = "23502", Fix;
@@ -91,12 +93,14 @@ codes! {
     WrongObjectType = "42809", Fix;
     /// A value for a column that is always generated.
     GeneratedAlways = "428C9", Fix;
+    CannotCoerce = "42846", Fix;
     UndefinedFunction = "42883", Fix;
     UndefinedTable = "42P01", Fix;
     UndefinedParameter = "42P02", Fix;
     DuplicateCursor = "42P03", Fix;
     DuplicatePrepared = "42P05", Fix;
     InvalidColumnReference = "42P10", Fix;
+    InvalidCursorDefinition = "42P11", Fix;
     DiskFull = "53100", Wait;
     OutOfMemory = "53200", Wait;
     TooManyConnections = "53300", Wait;
@@ -132,6 +136,7 @@ struct More {
     hint: Option<String>,
     reason: Option<&'static str>,
     position: Option<usize>,
+    context: Option<String>,
     object: Object,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -220,6 +225,13 @@ impl Error {
         self
     }
 
+    /// Where in what the client sent beside the statement, as PostgreSQL's CONTEXT says it.
+    #[must_use]
+    pub fn with_context(mut self, context: impl Into<String>) -> Self {
+        self.more().context = Some(context.into());
+        self
+    }
+
     /// What caused it; logged, never shown to a client.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -236,6 +248,7 @@ impl Error {
                 hint: m.hint.clone(),
                 reason: m.reason,
                 position: m.position,
+                context: m.context.clone(),
                 object: m.object.clone(),
                 source: None,
             })
@@ -274,6 +287,11 @@ impl Error {
     /// See [`Error::with_reason`].
     pub fn reason(&self) -> Option<&'static str> {
         self.more.as_ref()?.reason
+    }
+
+    /// See [`Error::with_context`].
+    pub fn context(&self) -> Option<&str> {
+        self.more.as_ref()?.context.as_deref()
     }
 
     /// What it is about.

@@ -299,6 +299,27 @@ pub const REEMBED_LAST: Duration = Duration::from_secs(10);
 pub const VECTORS_A_COMMIT: usize = 1_000;
 /// Rows whose calls of models EXPLAIN sizes.
 pub const EXPLAIN_ROWS: usize = 10_000;
+/// Runs of a kept physical plan before it is made anew: its operators gather figures of each run.
+pub const KEPT_PLAN_RUNS: usize = 1_000;
+
+/// Rows, and bytes of their values, that COPY reads before it hands them on.
+pub const COPY_BATCH_ROWS: usize = 8 << 10;
+/// See [`COPY_BATCH_ROWS`].
+pub const COPY_BATCH_BYTES: usize = 4 << 20;
+/// Largest row of a COPY FROM STDIN, as it is written.
+pub const COPY_ROW_BYTES: usize = 32 << 20;
+const _: () = assert!(COPY_BATCH_BYTES < COPY_ROW_BYTES && DOCUMENT_BYTES + TITLE_BYTES < COPY_ROW_BYTES);
+/// Longest payload of a NOTIFY, in bytes (PostgreSQL: under 8,000).
+pub const NOTIFY_BYTES: usize = 7_999;
+/// Notifications that one transaction may send.
+pub const TRANSACTION_NOTIFIES: usize = 10_000;
+/// Transactions whose notifications wait for a session that listens; a slower one misses the oldest.
+pub const NOTIFIES_AHEAD: usize = 1_024;
+/// Channels that a session may listen to.
+pub const SESSION_CHANNELS: usize = 1_000;
+/// Bytes of rows that a cursor keeps: one that scrolls, or that outlives its transaction.
+pub const CURSOR_BYTES: usize = 32 << 20;
+const _: () = assert!(CURSOR_BYTES < TENANT_QUERY_BYTES);
 
 /// Rows of a block of a table.
 pub const BLOCK_ROWS: usize = 8_192;

@@ -4,6 +4,8 @@
 //! planned by names that mean one session's `world`, and run by [`Session`]. Only this folder
 //! names DataFusion.
 
+mod admission;
+mod backends;
 mod bounded;
 mod builtin;
 #[cfg(test)]
@@ -12,17 +14,22 @@ mod calls;
 mod catalog;
 mod commands;
 mod complaints;
+mod copy;
+mod cursor;
 mod dml;
 mod documents;
+mod effects;
 mod embedding;
 #[cfg(test)]
 mod embedding_tests;
 mod engine;
 mod estimate;
+mod explain;
 mod functions;
 mod gateway;
 mod guard;
 mod jobs;
+mod kept;
 mod listen;
 mod metering;
 mod nearest;
@@ -31,6 +38,7 @@ mod planner;
 mod prepared;
 mod reembed;
 mod relations;
+mod retyped;
 mod rewrite;
 mod run;
 mod session;
@@ -44,9 +52,11 @@ mod tuning;
 mod transaction;
 mod tx;
 mod users;
+mod words;
 mod world;
 mod yielding;
 
+pub use copy::{CopyAnswer, CopyFormat, CopyKind, CopyTarget, Header};
 pub use engine::Engine;
 pub use guard::Parsed;
 pub use listen::Notification;

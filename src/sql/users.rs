@@ -89,10 +89,14 @@ impl UserStatement {
         }
     }
 
+    /// Whether the user changes no more than their own password.
+    pub(super) fn is_own_password(&self, actor: &User) -> bool {
+        matches!(self, Self::Alter { name, role: None, .. } if *name == actor.name)
+    }
+
     /// Carries it out for a user who must be an owner, or who changes no more than their own password.
     pub(super) async fn run(&self, tenant: &Tenant, actor: &User) -> Result<()> {
-        let own_password = matches!(self, Self::Alter { name, role: None, .. } if *name == actor.name);
-        if actor.role != Role::Owner && !own_password {
+        if actor.role != Role::Owner && !self.is_own_password(actor) {
             return Err(
                 Error::new(Code::InsufficientPrivilege, "permission denied to change users")
                     .with_hint("ask a user of role owner"),

@@ -99,6 +99,8 @@ pub(super) struct Live {
     pub settings: RwLock<TenantSettings>,
     /// Held while users change.
     pub users: Mutex<()>,
+    /// How often they have changed since the start.
+    pub users_changed: AtomicU64,
     /// Who keeps something for it; `None` once dropped.
     forget: Mutex<Option<Vec<Weak<dyn Forget>>>>,
 }
@@ -181,6 +183,7 @@ impl Live {
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
             settings: RwLock::new(record.settings()),
             users: Mutex::new(()),
+            users_changed: AtomicU64::new(0),
             forget: Mutex::new(Some(Vec::new())),
         }
     }

@@ -184,6 +184,7 @@ impl Attempt {
                         User {
                             name: record.name,
                             role: record.role,
+                            verifier: Some(record.verifier),
                         },
                     ))
                 }

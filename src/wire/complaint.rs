@@ -25,6 +25,7 @@ pub(super) fn error(severity: Severity, error: &Error) -> ErrorResponse {
         (b'D', error.detail().map(str::to_owned)),
         (b'H', error.hint().map(str::to_owned)),
         (b'P', error.position().map(|position| position.to_string())),
+        (b'W', error.context().map(str::to_owned)),
         (b's', object.schema),
         (b't', object.table),
         (b'c', object.column),
@@ -71,7 +72,8 @@ mod tests {
             .with_detail("{}")
             .with_hint("pay")
             .with_reason("budget_exceeded")
-            .with_position(7);
+            .with_position(7)
+            .with_context("COPY t, line 2");
         let fields = error(Severity::Fatal, &failed).fields;
         let text = |field| fields.iter().find(|(f, _)| *f == field).map(|(_, t)| t.as_str());
         assert_eq!(text(b'S'), Some("FATAL"));
@@ -81,6 +83,7 @@ mod tests {
         assert_eq!(text(b'D'), Some("{}"));
         assert_eq!(text(b'H'), Some("pay"));
         assert_eq!(text(b'P'), Some("7"));
+        assert_eq!(text(b'W'), Some("COPY t, line 2"));
         assert_eq!(text(b'n'), Some("budget_exceeded"));
         assert_eq!(error(Severity::Error, &Error::new(Code::Syntax, "x")).fields.len(), 4);
         let failed = Error::new(Code::UniqueViolation, "twice")

@@ -22,7 +22,7 @@ use crate::{
     codec::pgtype::{PgType, Scalar},
     error::{Code, Error, Result},
     limits,
-    sql::Prepared,
+    sql::{Answer, Prepared},
 };
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -152,7 +152,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let answer = running
                     .run(self.session.execute(&portal.prepared, &portal.parameters))
                     .await?;
-                tag = portal.started(answer)?;
+                tag = match answer {
+                    Answer::Copy(copy) => {
+                        portal.state = State::Done;
+                        Some(self.copy(copy, &mut running).await?)
+                    }
+                    answer => portal.started(answer)?,
+                };
             }
             State::Rows(_) => {}
             State::Done => return Err(Error::new(Code::NotReady, format!("portal \"{name}\" cannot be run")).into()),

@@ -80,6 +80,16 @@ impl TableWrite {
         }
     }
 
+    /// What EXPLAIN calls it, and the table.
+    pub(in crate::sql) fn verb(&self) -> (&'static str, &str) {
+        let verb = match self.action {
+            Action::Insert(_) => "Insert",
+            Action::Update(_) => "Update",
+            Action::Delete(_) => "Delete",
+        };
+        (verb, &self.def.name)
+    }
+
     /// The command tag, without the number of rows.
     pub(super) fn tag(&self) -> &'static str {
         match self.action {
