@@ -70,12 +70,15 @@ codes! {
     InFailedTransaction = "25P02", Fix;
     IdleInTransaction = "25P03", Retry;
     InvalidStatementName = "26000", Fix;
+    /// Something else needs what shall be dropped.
+    DependentObjects = "2BP01", Fix;
     /// The login is over: the tenant or the user no longer exists or is suspended.
     InvalidAuthorization = "28000", Fix;
     /// Unknown tenant, unknown user and wrong password alike.
     InvalidPassword = "28P01", Fix;
     InvalidCursorName = "34000", Fix;
     InvalidSavepoint = "3B001", Fix;
+    InvalidSchemaName = "3F000", Fix;
     SerializationFailure = "40001", Retry;
     Deadlock = "40P01", Retry;
     InsufficientPrivilege = "42501", Fix;
@@ -88,6 +91,7 @@ codes! {
     GroupingError = "42803", Fix;
     DatatypeMismatch = "42804", Fix;
     WrongObjectType = "42809", Fix;
+    InvalidForeignKey = "42830", Fix;
     /// A value for a column that is always generated.
     GeneratedAlways = "428C9", Fix;
     UndefinedFunction = "42883", Fix;
@@ -95,7 +99,12 @@ codes! {
     UndefinedParameter = "42P02", Fix;
     DuplicateCursor = "42P03", Fix;
     DuplicatePrepared = "42P05", Fix;
+    DuplicateSchema = "42P06", Fix;
+    DuplicateTable = "42P07", Fix;
     InvalidColumnReference = "42P10", Fix;
+    InvalidTableDefinition = "42P16", Fix;
+    /// Policies or views that read themselves.
+    InvalidObjectDefinition = "42P17", Fix;
     DiskFull = "53100", Wait;
     OutOfMemory = "53200", Wait;
     TooManyConnections = "53300", Wait;

@@ -117,7 +117,7 @@ pub(super) enum Status {
 pub struct Session {
     pub(super) world: Arc<World>,
     pub(super) state: SessionState,
-    pub(super) names: Names,
+    pub(super) names: Arc<Names>,
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) status: Status,
     pub(super) notices: Vec<Notice>,
@@ -179,7 +179,7 @@ impl Session {
             listed.clone(),
             pid.clone(),
         ));
-        let names = Names::new(
+        let names = Arc::new(Names::new(
             world.clone(),
             pg::bound(&catalog)
                 .into_iter()
@@ -187,7 +187,7 @@ impl Session {
                 .collect(),
             pg::relations::pg_catalog(catalog.clone()),
             pg::relations::information_schema(catalog.clone()),
-        );
+        ));
         let state = engine.session_state(runtime);
         let mut session = Self {
             world,
