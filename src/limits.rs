@@ -299,3 +299,30 @@ pub const REEMBED_LAST: Duration = Duration::from_secs(10);
 pub const VECTORS_A_COMMIT: usize = 1_000;
 /// Rows whose calls of models EXPLAIN sizes.
 pub const EXPLAIN_ROWS: usize = 10_000;
+
+/// Rows of a block of a table.
+pub const BLOCK_ROWS: usize = 8_192;
+/// Rows of one batch of a scan.
+pub const SCAN_ROWS: usize = 8_192;
+const _: () = assert!(BLOCK_ROWS <= SCAN_ROWS);
+/// Bytes of a block's values in memory; rows that are larger make blocks of fewer rows.
+pub const BLOCK_BYTES: usize = 16 << 20;
+const _: () = assert!(BLOCK_BYTES * 2 < COMMIT_BYTES);
+/// Columns of blocks that one tenant keeps at hand, in bytes.
+pub const TABLE_CACHE_BYTES: usize = 256 << 20;
+/// Memory that the indexes of one tenant's tables and the rows that are in no block may take. A row in no block takes
+/// its bytes and 64 more; an entry of an index 51 bytes, and its key's bytes where the key is longer than 22.
+pub const TENANT_TABLE_BYTES: usize = 1 << 30;
+/// Rows in no block at which a table is folded.
+pub const FOLD_ROWS: usize = 2 * BLOCK_ROWS;
+/// Rows or keys locked one by one; for more the table is locked.
+pub const ROW_LOCKS: usize = 10_000;
+/// Locks that one transaction may hold.
+pub const TRANSACTION_LOCKS: usize = 200_000;
+const _: () = assert!(ROW_LOCKS < TRANSACTION_LOCKS);
+/// Numbers of a sequence that are written ahead; a crash may lose as many.
+pub const SEQUENCE_AHEAD: u64 = 32;
+/// Numbers of a sequence that are taken at once.
+pub const SEQUENCE_NUMBERS: u64 = 1_000_000;
+/// Cells that are removed in one commit in the background.
+pub const GARBAGE_CELLS: usize = 1_000;
