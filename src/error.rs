@@ -59,7 +59,7 @@ codes! {
     InvalidParameterValue = "22023", Fix;
     InvalidText = "22P02", Fix;
     InvalidBinary = "22P03", Fix;
-    SequenceLimit = "2200H", Fix;
+    SequenceExhausted = "2200H", Fix;
     NotNull = "23502", Fix;
     ForeignKeyViolation = "23503", Fix;
     UniqueViolation = "23505", Fix;
@@ -78,9 +78,10 @@ codes! {
     InvalidPassword = "28P01", Fix;
     InvalidCursorName = "34000", Fix;
     InvalidSavepoint = "3B001", Fix;
+    UndefinedDatabase = "3D000", Fix;
     InvalidSchemaName = "3F000", Fix;
     SerializationFailure = "40001", Retry;
-    Deadlock = "40P01", Retry;
+    DeadlockDetected = "40P01", Retry;
     InsufficientPrivilege = "42501", Fix;
     Syntax = "42601", Fix;
     DuplicateColumn = "42701", Fix;
@@ -99,6 +100,7 @@ codes! {
     UndefinedParameter = "42P02", Fix;
     DuplicateCursor = "42P03", Fix;
     DuplicatePrepared = "42P05", Fix;
+    ReservedName = "42939", Fix;
     DuplicateSchema = "42P06", Fix;
     DuplicateTable = "42P07", Fix;
     InvalidColumnReference = "42P10", Fix;
@@ -119,10 +121,6 @@ codes! {
     Io = "58030", Stop;
     /// A provider of models failed; what it said is in the detail.
     ProviderFailed = "58030", Retry;
-    /// A sequence has given its last number.
-    SequenceExhausted = "2200H", Fix;
-    DeadlockDetected = "40P01", Retry;
-    LockNotAvailable = "55P03", Retry;
     /// Nothing of this id is here, be it another user's, another tenant's or nobody's.
     NoDataFound = "P0002", Fix;
     /// A stored value that does not open under its tenant's key.

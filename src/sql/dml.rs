@@ -310,7 +310,7 @@ fn returning_query(name: &ObjectName, items: Vec<SelectItem>) -> Statement {
     Statement::Query(Box::new(query_of(SetExpr::Select(Box::new(select)))))
 }
 
-fn empty_select() -> Select {
+pub(super) fn empty_select() -> Select {
     Select {
         select_token: ast::helpers::attached_token::AttachedToken::empty(),
         optimizer_hints: vec![],
@@ -339,7 +339,7 @@ fn empty_select() -> Select {
     }
 }
 
-fn query_of(body: SetExpr) -> Query {
+pub(super) fn query_of(body: SetExpr) -> Query {
     Query {
         with: None,
         body: Box::new(body),

@@ -13,7 +13,11 @@ use datafusion::sql::sqlparser::{
 };
 use std::ops::ControlFlow;
 
-use super::users::UserStatement;
+use super::{
+    spelling,
+    tables::{cursor::Refused, ddl::Ddl, parse},
+    users::UserStatement,
+};
 use crate::{
     error::{Code, Error, Result},
     limits,
@@ -25,6 +29,29 @@ pub struct Parsed {
     pub(super) kind: Kind,
     /// The statement's own text, for `pg_prepared_statements`; without its literals where they may be secret.
     pub(super) text: String,
+}
+
+impl Parsed {
+    /// Whether it looks at relations, so that what it sees of them is settled when it begins.
+    pub(super) fn looks(&self) -> bool {
+        match &self.kind {
+            Kind::Sql(statement) => !matches!(
+                **statement,
+                Statement::Set(_)
+                    | Statement::ShowVariable { .. }
+                    | Statement::Reset(_)
+                    | Statement::StartTransaction { .. }
+                    | Statement::Commit { .. }
+                    | Statement::Rollback { .. }
+                    | Statement::Savepoint { .. }
+                    | Statement::ReleaseSavepoint { .. }
+                    | Statement::Deallocate { .. }
+                    | Statement::Discard { .. }
+            ),
+            Kind::Ddl(_) => true,
+            Kind::User(_) | Kind::Listen | Kind::Unlisten | Kind::Nothing(_) => false,
+        }
+    }
 }
 
 /// The one channel that there is.
@@ -40,6 +67,8 @@ const HIDDEN: &str = "'********'";
 pub(super) enum Kind {
     /// One statement of the parser's.
     Sql(Box<Statement>),
+    /// What changes what exists.
+    Ddl(Box<Ddl>),
     /// `CREATE | ALTER | DROP USER`.
     User(UserStatement),
     /// `LISTEN`: the channel is [`ALERTS`].
@@ -90,24 +119,52 @@ fn one(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Resu
     if let Some(kind) = by_words(tokens)? {
         return Ok(Parsed { kind, text });
     }
+    let is_ddl = parse::reads(&word_at(tokens, 0), &word_at(tokens, 1));
+    let (tokens, said) = spelling::plain(spell_out_table(tokens));
     let mut parser = Parser::new(dialect)
         .with_recursion_limit(limits::STATEMENT_DEPTH * 4)
-        .with_tokens_with_locations(spell_out_table(tokens));
+        .with_tokens_with_locations(tokens);
+    let wrong = |e: ParserError| match e {
+        ParserError::RecursionLimitExceeded => too_complex("statement is nested too deeply".into()),
+        ParserError::ParserError(message) | ParserError::TokenizerError(message) => syntax(sql, &message, None),
+    };
+    if is_ddl {
+        let ddl = parse::parse(parser).map_err(|refused| match refused {
+            Refused::Syntax(error) => wrong(error),
+            Refused::Error(error) => error,
+        })?;
+        ddl.queries().try_for_each(|query| allow_parts(query))?;
+        ddl.expressions().try_for_each(|expr| allow_parts(expr))?;
+        let kind = Kind::Ddl(Box::new(ddl));
+        return Ok(Parsed { kind, text });
+    }
     let statement = parser
         .parse_statement()
         .and_then(|statement| match parser.peek_token().token {
             Token::EOF => Ok(statement),
             _ => parser.expected("end of statement", parser.peek_token()),
         });
-    let statement = statement.map_err(|e| match e {
-        ParserError::RecursionLimitExceeded => too_complex("statement is nested too deeply".into()),
-        ParserError::ParserError(message) | ParserError::TokenizerError(message) => syntax(sql, &message, None),
-    })?;
+    let mut statement = statement.map_err(wrong)?;
+    spelling::mark(&mut statement, said)?;
+    if let Some(ddl) = parse::select_into(&mut statement)? {
+        allow(&statement)?;
+        let kind = Kind::Ddl(Box::new(ddl));
+        return Ok(Parsed { kind, text });
+    }
     allow(&statement)?;
     Ok(Parsed {
         kind: Kind::Sql(Box::new(statement)),
         text,
     })
+}
+
+/// An unquoted word in capitals; empty for anything else.
+fn word_at(tokens: &[TokenWithSpan], at: usize) -> String {
+    let mut real = tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_)));
+    match real.nth(at).map(|t| &t.token) {
+        Some(Token::Word(word)) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
+        _ => String::new(),
+    }
 }
 
 /// Statements which the parser does not know in PostgreSQL's form, told by their first words.
@@ -389,7 +446,6 @@ fn allow(statement: &Statement) -> Result<()> {
         | Statement::Execute { .. }
         | Statement::Deallocate { .. }
         | Statement::Discard { .. } => Ok(()),
-        Statement::CreateExtension(extension) if extension.name.value.eq_ignore_ascii_case("vector") => Ok(()),
         refused => Err(refuse(refused)),
     }
 }
@@ -402,15 +458,11 @@ fn forbidden(name: &str) -> Error {
 fn refuse(statement: &Statement) -> Error {
     // Its first words, up to where the user's own names or paths may begin.
     let text = statement.to_string();
-    let named = ["CREATE", "ALTER", "DROP"].iter().any(|verb| text.starts_with(verb));
-    let words: Vec<&str> = text.split_whitespace().take(if named { 2 } else { 1 }).collect();
-    let name = words.join(" ");
+    let name = text.split_whitespace().next().unwrap_or_default().to_owned();
     // What reaches outside the database, or towards other roles, is forbidden rather than missing.
     let outside = match statement {
         Statement::Copy { target, .. } => !matches!(target, ast::CopyTarget::Stdin | ast::CopyTarget::Stdout),
-        Statement::CreateTable(table) => table.external || table.location.is_some(),
-        Statement::Grant(_) | Statement::Revoke(_) | Statement::Load { .. } | Statement::AttachDatabase { .. } => true,
-        Statement::CreateDatabase { .. } | Statement::CreateFunction(_) => true,
+        Statement::Load { .. } | Statement::AttachDatabase { .. } => true,
         _ => false,
     };
     match outside {
@@ -439,12 +491,6 @@ impl Visitor for Parts {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
         self.one_more()?;
-        if !query.locks.is_empty() {
-            return ControlFlow::Break(
-                Error::new(Code::Unsupported, "FOR UPDATE and FOR SHARE are not supported")
-                    .with_hint("write without locking: a conflicting commit fails with 40001 and can be retried"),
-            );
-        }
         match set_expr(&query.body) {
             Some(error) => ControlFlow::Break(error),
             None => ControlFlow::Continue(()),
@@ -487,10 +533,14 @@ fn set_expr(body: &SetExpr) -> Option<Error> {
         }
         SetExpr::Select(_) | SetExpr::Values(_) | SetExpr::Table(_) | SetExpr::Query(_) => None,
         SetExpr::SetOperation { left, right, .. } => set_expr(left).or_else(|| set_expr(right)),
-        _ => Some(Error::new(
-            Code::Unsupported,
-            "INSERT, UPDATE and DELETE inside a query are not supported",
-        )),
+        // The parts of it are visited as those of the query around it.
+        SetExpr::Insert(Statement::Insert(_))
+        | SetExpr::Update(Statement::Update(_))
+        | SetExpr::Delete(Statement::Delete(_)) => None,
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) => {
+            Some(Error::new(Code::Syntax, "syntax error in a statement inside a query"))
+        }
+        SetExpr::Merge(_) => Some(Error::new(Code::Unsupported, "MERGE is not supported")),
     }
 }
 

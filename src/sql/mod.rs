@@ -35,10 +35,13 @@ mod rewrite;
 mod run;
 mod session;
 mod settings;
+mod spelling;
 mod statement;
+mod tables;
 #[cfg(test)]
 mod testing;
 mod tuning;
+mod transaction;
 mod tx;
 mod users;
 mod world;

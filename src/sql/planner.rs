@@ -48,7 +48,7 @@ pub(super) struct Names {
     pub(super) relation_planners: Vec<Arc<dyn RelationPlanner>>,
 }
 
-/// The name of [`Context::local`], which no text can spell.
+/// A name of [`Context::extra`] that no text can spell.
 pub(super) const LOCAL: &str = "\u{1}local";
 
 /// The same, with the settings that a statement runs under.
@@ -56,12 +56,12 @@ pub(super) struct Context<'a> {
     pub(super) names: &'a Arc<Names>,
     pub(super) path: Vec<String>,
     pub(super) options: &'a ConfigOptions,
-    /// A table that this statement alone knows, by the name [`LOCAL`].
-    pub(super) local: Option<Arc<dyn TableProvider>>,
     /// Tables whose policies are being planned.
     pub(super) within: Vec<Oid>,
     /// How many views this is planned for, one in the other.
     pub(super) depth: usize,
+    /// Relations of this statement alone, looked up first.
+    pub(super) extra: &'a [(String, Arc<dyn TableProvider>)],
 }
 
 impl Names {
@@ -106,9 +106,6 @@ impl Context<'_> {
     }
 
     fn resolve(&self, name: &TableReference) -> DfResult<Option<Arc<dyn TableProvider>>> {
-        if name.schema().is_none() && name.table() == LOCAL {
-            return Ok(self.local.clone());
-        }
         if let Some(catalog) = name.catalog()
             && catalog != self.names.world.database()
         {
@@ -116,6 +113,9 @@ impl Context<'_> {
         }
         if let Some(schema) = name.schema() {
             return self.table(schema, name.table());
+        }
+        if let Some((_, table)) = self.extra.iter().find(|(own, _)| own == name.table()) {
+            return Ok(Some(table.clone()));
         }
         let named = self.path.iter().any(|p| p == "pg_catalog");
         let first = (!named).then_some("pg_catalog");

@@ -27,6 +27,7 @@ use super::{
     planner::Context,
     rewrite,
     session::{Column, Session},
+    tables::pieces::Extra,
 };
 use crate::{
     codec::pgtype::{self, PgType, Scalar},
@@ -154,7 +155,7 @@ impl Session {
         })?;
         let alone =
             effect && (self.world.operator().is_ok() || calls(&plan, |f| functions::ALONE.contains(&f.name()))?);
-        let frozen = calls(&plan, |f| f.signature().volatility == Volatility::Stable)?;
+        let frozen = timely(&plan)?;
         let (plan, optimized) = match frozen {
             true => (plan, false),
             false => (self.state.optimize(&plan).map_err(from_datafusion)?, true),
@@ -182,12 +183,23 @@ impl Session {
     /// placeholders have in the plan.
     pub(super) fn logical(
         &self,
+        statement: Statement,
+        declared: &[Option<PgType>],
+    ) -> Result<(LogicalPlan, Vec<PgType>, Vec<DataType>)> {
+        self.logical_in(statement, declared, &Extra::default())
+    }
+
+    /// The same for a piece of a statement, which knows more.
+    pub(super) fn logical_in(
+        &self,
         mut statement: Statement,
         declared: &[Option<PgType>],
+        extra: &Extra,
     ) -> Result<(LogicalPlan, Vec<PgType>, Vec<DataType>)> {
         let mut told: HashMap<usize, PgType> = pg::dialect::parameter_types(&statement).into_iter().collect();
         pg::dialect::rewrite(&mut statement);
         told.extend(rewrite::rewrite(&mut statement, &self.world)?);
+        told.extend(&extra.told);
         let count = placeholders_in(&statement)?.max(declared.len());
         let mut types: Vec<Option<PgType>> = (0..count)
             .map(|i| match declared.get(i).copied().flatten() {
@@ -195,11 +207,11 @@ impl Session {
                 known => known,
             })
             .collect();
-        let plan = match self.try_logical(&statement, &types) {
+        let plan = match self.try_logical(&statement, &types, extra) {
             Err(_) if types.iter().any(Option::is_none) => {
                 // Where nothing tells a parameter's type it is text, as in PostgreSQL.
                 let texts: Vec<_> = types.iter().map(|t| t.or(Some(PgType::TEXT))).collect();
-                let plan = self.try_logical(&statement, &texts)?;
+                let plan = self.try_logical(&statement, &texts, extra)?;
                 types = texts;
                 plan
             }
@@ -224,14 +236,14 @@ impl Session {
         Ok((plan, parameters, placeholders))
     }
 
-    fn try_logical(&self, statement: &Statement, types: &[Option<PgType>]) -> Result<LogicalPlan> {
+    fn try_logical(&self, statement: &Statement, types: &[Option<PgType>], extra: &Extra) -> Result<LogicalPlan> {
         let context = Context {
             names: &self.names,
             path: self.settings.lock().path(),
             options: self.state.config_options(),
-            local: None,
             within: Vec::new(),
             depth: 0,
+            extra: &extra.tables,
         };
         planned(&context, statement.clone(), types)
     }
@@ -299,6 +311,11 @@ pub(super) fn text_column(name: &str) -> Column {
         pg_type: PgType::TEXT,
         type_modifier: -1,
     }
+}
+
+/// Whether the time of a statement, or what else holds for one alone, is in a plan.
+pub(super) fn timely(plan: &LogicalPlan) -> Result<bool> {
+    calls(plan, |f| f.signature().volatility == Volatility::Stable)
 }
 
 /// Whether a plan calls a scalar function of this kind anywhere.

@@ -47,6 +47,7 @@ impl Session {
             Plan::Write(write) => self.run_write(write, prepared, params).await,
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
+                Kind::Ddl(ddl) => self.run_ddl(ddl).await,
                 Kind::User(statement) => self.run_user(statement).await,
                 Kind::Listen => self.listen(true),
                 Kind::Unlisten => self.listen(false),

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI32, Ordering},
     },
     time::Duration,
@@ -29,6 +29,7 @@ use super::{
     prepared::{Plan, Prepared},
     settings::{self, Asker, Settings},
     statement::{Desk, Statement},
+    tables::rules::Rules,
     world::{Connection, OperatorWorld, TenantWorld, World},
     yielding::Watch,
 };
@@ -36,6 +37,7 @@ use crate::{
     codec::pgtype::PgType,
     error::{Code, Error, Result},
     limits,
+    table::schema::Oid,
     tenant::{Batch, Login, Role},
 };
 
@@ -127,6 +129,8 @@ pub struct Session {
     pid: Arc<AtomicI32>,
     committing: Arc<AtomicBool>,
     pub(super) watch: Option<Arc<dyn Watch>>,
+    /// What tables ask of their rows, by table.
+    pub(super) rules: Mutex<HashMap<Oid, Arc<Rules>>>,
     listed: Arc<Mutex<Vec<(String, String)>>>,
     _connection: Option<Connection>,
 }
@@ -152,8 +156,10 @@ impl Session {
                     state,
                     engine: engine.clone(),
                     tx: Mutex::default(),
+                    owner: OnceLock::new(),
                     desk,
                     acting_for: Mutex::default(),
+                    temporary: OnceLock::new(),
                 };
                 (World::Tenant(Box::new(world)), runtime, Some(connection))
             }
@@ -202,6 +208,7 @@ impl Session {
             pid,
             committing: Arc::default(),
             watch: None,
+            rules: Mutex::default(),
             listed,
             _connection: connection,
         };
@@ -261,6 +268,9 @@ impl Session {
     pub async fn prepare(&mut self, parsed: &Parsed, types: &[Option<PgType>]) -> Result<Arc<Prepared>> {
         self.check_alive()?;
         self.check_not_failed(parsed)?;
+        if parsed.looks() {
+            self.look().await?;
+        }
         Ok(Arc::new(self.plan(parsed, types)?))
     }
 
@@ -280,6 +290,9 @@ impl Session {
         // What now() is for this statement.
         self.state.mark_start_execution();
         self.sync_asker();
+        if prepared.parsed.looks() {
+            self.look().await?;
+        }
         self.run(prepared, params).await
     }
 
@@ -296,6 +309,7 @@ impl Session {
     /// Those of a commit.
     pub async fn end_implicit(&mut self, ok: bool) -> Result<()> {
         if self.status != Status::Implicit {
+            self.look_away();
             return Ok(());
         }
         match ok {
@@ -310,7 +324,10 @@ impl Session {
     /// A statement failed: an open transaction is aborted, an implicit one rolled back.
     pub fn failed(&mut self) {
         match self.status {
-            Status::Open | Status::Failed => self.status = Status::Failed,
+            Status::Open | Status::Failed => {
+                self.status = Status::Failed;
+                self.abort();
+            }
             Status::Idle | Status::Implicit => self.rollback(),
         }
     }
@@ -436,6 +453,11 @@ impl Session {
 
     pub(super) fn reset_all(&mut self) {
         self.settings.lock().reset_all();
+        self.settings_returned();
+    }
+
+    /// Settings are again what they were at a savepoint.
+    pub(super) fn settings_returned(&mut self) {
         self.changed
             .extend(settings::SETTINGS.iter().filter(|s| s.reported).map(|s| s.name));
         self.settings_changed(None);
@@ -484,11 +506,16 @@ impl Session {
     /// Commits the transaction's writes with whatever counts wait to be written.
     pub(super) async fn commit(&mut self) -> Result<()> {
         let was = std::mem::replace(&mut self.status, Status::Idle);
-        let outcome = self.write().await;
+        let outcome = match self.check_deferred().await {
+            Ok(()) => self.write().await,
+            Err(error) => Err(error),
+        };
+        // Only now: what was changed is on disk, and whoever waited for it sees it.
+        self.forget_transaction();
         self.settings.lock().end_transaction(outcome.is_ok());
         self.end_listening(outcome.is_ok());
         self.settings_changed(None);
-        if outcome.is_err() && was == Status::Open {
+        if outcome.is_err() && matches!(was, Status::Open | Status::Failed) {
             self.rollback();
         }
         outcome
@@ -526,6 +553,9 @@ impl Session {
         let rest = |batch: &mut Batch| {
             super::metering::embedded(&world.state.meter, &world.acting_user(), batch, tx.embedded_tokens())?;
             let changes = tx.fill(batch, &spaces)?;
+            if !tx.tables().is_empty() {
+                world.opened()?.fill(batch, tx.tables())?;
+            }
             // Deletes are accepted on a full disk; with counts beside them they would not be.
             if !tx.only_deletes() {
                 world.state.meter.drain_into(batch)?;
@@ -546,12 +576,18 @@ impl Session {
     /// Drops the transaction's writes.
     pub(super) fn rollback(&mut self) {
         self.status = Status::Idle;
-        if let World::Tenant(world) = &*self.world {
-            *world.tx.lock() = Default::default();
-        }
+        self.forget_transaction();
         self.settings.lock().end_transaction(false);
         self.end_listening(false);
         self.settings_changed(None);
+    }
+
+    /// The transaction is over: its writes, its snapshot and its locks go.
+    fn forget_transaction(&self) {
+        if let World::Tenant(world) = &*self.world {
+            *world.tx.lock() = Default::default();
+            world.release_locks();
+        }
     }
 
     pub(super) fn notice(&mut self, severity: &'static str, code: &'static str, message: impl Into<String>) {

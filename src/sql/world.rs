@@ -39,6 +39,7 @@ use crate::{
         tier::Tier,
     },
     limits,
+    table::{Owner, Tables},
     tenant::{Operator, Role, Table, Tenant, User},
 };
 
@@ -59,9 +60,13 @@ pub(super) struct TenantWorld {
     pub(super) engine: Arc<Engine>,
     /// This session's transaction.
     pub(super) tx: Mutex<Tx>,
+    /// What this session's locks belong to, once it takes one.
+    pub(super) owner: OnceLock<Owner>,
     pub(super) desk: Arc<Desk>,
     /// The end user for whom a service acts.
     pub(super) acting_for: Mutex<Option<String>>,
+    /// The schema of its temporary tables, once it makes one.
+    pub(super) temporary: OnceLock<String>,
 }
 
 /// The operator's plane as one of its sessions sees it.
@@ -253,6 +258,8 @@ pub(super) struct TenantState {
     /// Which model its vectors are from.
     pub(super) embeddings: Embeddings,
     index: OnceCell<Arc<Index>>,
+    /// Its own tables.
+    pub(super) tables: OnceCell<Arc<Tables>>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
 }
@@ -284,6 +291,7 @@ impl TenantState {
             embeddings: Embeddings::new(meter.tenant().clone()),
             meter,
             index: OnceCell::new(),
+            tables: OnceCell::new(),
             changes: Arc::default(),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    change::{Change, undefined},
+    definitions::{Change, undefined},
     constraint::{Added, key_columns},
     create::check_column_name,
     ddl::{Alter, AlterAny, Column, Kind, Name, Who},
@@ -53,7 +53,7 @@ impl Change<'_> {
                     Alter::RenameTo(to) => AlterAny::RenameTo(to.clone()),
                     Alter::SetSchema(to) => AlterAny::SetSchema(to.clone()),
                     Alter::OwnerTo(who) => AlterAny::OwnerTo(who.clone()),
-                    _ => return Err(super::change::wrong_kind(&name.name, Kind::Table)),
+                    _ => return Err(super::definitions::wrong_kind(&name.name, Kind::Table)),
                 };
                 self.alter_any(kind, name, false, &action)?;
             }

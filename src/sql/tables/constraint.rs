@@ -1,7 +1,7 @@
 //! Constraints of tables: made, named, and looked at in what PostgreSQL demands of them.
 
 use super::{
-    change::{Change, wrong_kind},
+    definitions::{Change, wrong_kind},
     ddl::{Constraint, ConstraintKind, ForeignKey, Kind},
     expressions::{self, Place, type_name},
     names,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::sql::sqlparser::ast::Expr;
 
 use super::{
-    change::Change,
+    definitions::Change,
     ddl::{Column, Constraint, CreateTable, Element, Including, Name, SequenceOptions},
     expressions::{self, Place},
     names,
@@ -244,7 +244,7 @@ impl Change<'_> {
         let source = match self.relation(source)? {
             Relation::Table(source) => source.clone(),
             Relation::View(_) | Relation::Sequence(_) => {
-                return Err(super::change::wrong_kind(&source.name, super::ddl::Kind::Table));
+                return Err(super::definitions::wrong_kind(&source.name, super::ddl::Kind::Table));
             }
         };
         for from in &source.columns {

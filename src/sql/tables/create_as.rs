@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::StreamExt;
 
-use super::{change::Change, ddl::CreateTableAs};
+use super::{definitions::Change, ddl::CreateTableAs};
 use crate::{
     codec::pgtype::{PgType, Scalar},
     error::{Code, Error, Result},
@@ -25,7 +25,7 @@ pub(super) async fn run(session: &Session, stmt: &CreateTableAs) -> Result<Optio
     if change.skip_existing(&schema, &stmt.name.name, stmt.if_not_exists)? {
         return Ok(None);
     }
-    let plan = prepared::plan_with(&change.context(), Statement::Query(stmt.query.clone()))?;
+    let plan = prepared::plan_with(&session.context(), Statement::Query(stmt.query.clone()))?;
     let columns = prepared::columns_of(&plan);
     if stmt.columns.len() > columns.len() {
         return Err(Error::new(Code::Syntax, "too many column names were specified"));

@@ -413,3 +413,65 @@ pub(in crate::sql) enum LockMode {
     /// SHARE UPDATE EXCLUSIVE and above: nobody else who locks.
     Exclusive,
 }
+
+impl Ddl {
+    /// Queries in the statement, to be judged like any other.
+    pub(in crate::sql) fn queries(&self) -> impl Iterator<Item = &Query> {
+        let query = match self {
+            Self::CreateTableAs(stmt) => Some(&*stmt.query),
+            Self::CreateView(stmt) => Some(&*stmt.query),
+            _ => None,
+        };
+        query.into_iter()
+    }
+
+    /// Expressions in the statement, to be judged like any other.
+    pub(in crate::sql) fn expressions(&self) -> impl Iterator<Item = &Expr> {
+        let mut all: Vec<&Expr> = Vec::new();
+        match self {
+            Self::CreateTable(stmt) => {
+                for element in &stmt.elements {
+                    match element {
+                        Element::Column(column) => column.expressions(&mut all),
+                        Element::Constraint(constraint) => constraint.expressions(&mut all),
+                        Element::Like { .. } => {}
+                    }
+                }
+            }
+            Self::AlterTable { actions, .. } => {
+                for action in actions {
+                    match action {
+                        Alter::AddColumn { column, .. } => column.expressions(&mut all),
+                        Alter::AddConstraint(constraint) => constraint.expressions(&mut all),
+                        Alter::SetDefault { value, .. } => all.push(value),
+                        Alter::SetType { using, .. } => all.extend(using),
+                        _ => {}
+                    }
+                }
+            }
+            Self::CreateIndex(stmt) => {
+                all.extend(stmt.keys.iter().map(|key| &key.expr));
+                all.extend(&stmt.predicate);
+            }
+            Self::CreatePolicy(stmt) => all.extend(stmt.using.iter().chain(&stmt.check)),
+            Self::AlterPolicy { using, check, .. } => all.extend(using.iter().chain(check)),
+            _ => {}
+        }
+        all.into_iter()
+    }
+}
+
+impl Column {
+    fn expressions<'a>(&'a self, all: &mut Vec<&'a Expr>) {
+        all.extend(self.default.iter().chain(&self.generated));
+        self.constraints.iter().for_each(|constraint| constraint.expressions(all));
+    }
+}
+
+impl Constraint {
+    fn expressions<'a>(&'a self, all: &mut Vec<&'a Expr>) {
+        if let ConstraintKind::Check(expr) = &self.kind {
+            all.push(expr);
+        }
+    }
+}

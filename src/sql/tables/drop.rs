@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    change::{Change, wrong_kind},
+    definitions::{Change, wrong_kind},
     ddl::{Kind, Name},
     references,
     rights::{kind_of, require_owner},

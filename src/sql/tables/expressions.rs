@@ -77,11 +77,12 @@ impl<'a> Over<'a> {
                 });
             }
         }
+        let extra = [(LOCAL.to_owned(), self.table.clone())];
         let context = Context {
             names: self.names,
             path: stored_path(),
             options: self.options,
-            local: Some(self.table.clone()),
+            extra: &extra,
             within: self.within.clone(),
             depth: 0,
         };

@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::ast::Expr;
 
 use super::{
-    change::{Change, wrong_kind},
+    definitions::{Change, wrong_kind},
     constraint::{Added, check_ordered, no_class},
     cursor::fold,
     ddl::{CreateIndex, Kind},

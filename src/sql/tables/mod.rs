@@ -1,29 +1,61 @@
-//! Tables, views and sequences of tenants: what makes, changes and reads them.
+//! A tenant's own tables, views and sequences in SQL: what makes, changes, writes and reads them.
 //!
-//! - [`parse`], [`parse_alter`], [`parse_column`], [`cursor`]: statements from tokens into [`ddl`]
-//! - [`change`]: a change of the catalog; [`create`], [`constraint`], [`index`], [`alter`], [`drop`], [`view`],
-//!   [`policy`], [`schema`], [`sequences`], [`grant`]: the changes that there are
+//! What exists:
+//! - [`parse`], [`parse_alter`], [`parse_column`], [`cursor`]: statements from tokens into [`ddl`]; [`run`] runs them
+//! - [`definitions`]: a change of the catalog; [`create`], [`create_as`], [`constraint`], [`index`], [`alter`],
+//!   [`rename`], [`drop`], [`view`], [`policy`], [`schema`], [`sequences`]: the changes that there are
 //! - [`validate`]: rows that are there already, judged by what was added; [`rewrite`]: rows written anew
-//! - [`provider`], [`scan`], [`lookup`]: reading; [`security`]: what row policies let pass
 //! - [`rights`]: who may do what; [`names`], [`types`], [`expressions`], [`references`]: parts of definitions
-//! - [`temporary`]: tables of one session; [`describe`]: all of it for `pg_catalog`
+//! - [`temporary`]: tables of one session
+//!
+//! Reading: [`provider`], [`scan`], [`lookup`]; [`security`]: what row policies let pass.
+//!
+//! Writing:
+//! - [`pieces`], [`compute`]: parts of a statement planned alone, and computed over rows at hand
+//! - [`rules`], [`assign`]: what a table asks of its rows, and the way of a value into a column
+//! - [`write`], [`insert`], [`conflict`], [`by_key`]: statements planned
+//! - [`change`], [`apply`], [`foreign`]: statements run
+//! - [`target`]: the written table as its plan reads it
 
-pub(super) mod change;
+mod alter;
+mod apply;
+mod assign;
+mod by_key;
+mod change;
+mod compute;
+mod conflict;
 mod constraint;
 mod create;
+mod create_as;
 pub(super) mod cursor;
 pub(super) mod ddl;
+mod definitions;
 mod drop;
-pub(super) mod expressions;
+mod expressions;
+mod foreign;
 mod index;
-pub(super) mod names;
+mod insert;
+mod lookup;
+mod names;
 pub(super) mod parse;
 mod parse_alter;
-pub(super) mod parse_column;
+mod parse_column;
+pub(super) mod pieces;
+mod policy;
 pub(super) mod provider;
 mod references;
+mod rename;
+mod rewrite;
 pub(super) mod rights;
+pub(super) mod rules;
 mod run;
+mod scan;
+mod schema;
+mod security;
 mod sequences;
+mod target;
 pub(super) mod temporary;
 mod types;
+mod validate;
+mod view;
+pub(super) mod write;

@@ -4,13 +4,13 @@
 //! expressions go through the foreign parser.
 
 use datafusion::sql::sqlparser::{
-    ast::{Expr, Value},
+    ast::{Expr, SetExpr, Statement, Value},
     parser::Parser,
     tokenizer::Token,
 };
 
 use super::{
-    cursor::{Cursor, Parsed, unsupported},
+    cursor::{Cursor, Parsed, Refused, unsupported},
     ddl::{
         CommentOn, CreateIndex, CreatePolicy, CreateTable, CreateTableAs, CreateView, Ddl, Element, Grant, GrantOn,
         Including, Key, Kind, LockMode, Name, SequenceOptions,
@@ -19,7 +19,7 @@ use super::{
     parse_column::{column, constraint},
 };
 use crate::{
-    error::{Code, Error},
+    error::{Code, Error, Result},
     table::schema::PolicyCommand,
 };
 
@@ -31,6 +31,29 @@ pub(in crate::sql) fn reads(first: &str, second: &str) -> bool {
         "COMMENT" | "GRANT" | "REVOKE" | "REINDEX" | "VACUUM" | "ANALYZE" | "CLUSTER" | "LOCK" => true,
         _ => false,
     }
+}
+
+/// `SELECT ... INTO t ...` as the table that it makes; what is left of the statement is its query.
+///
+/// # Errors
+/// 0A000 for a name that is none.
+pub(in crate::sql) fn select_into(statement: &mut Statement) -> Result<Option<Ddl>> {
+    let Statement::Query(query) = statement else { return Ok(None) };
+    let SetExpr::Select(select) = query.body.as_mut() else { return Ok(None) };
+    let Some(into) = select.into.take() else { return Ok(None) };
+    let name = match super::parse_column::object_name(&into.name) {
+        Ok(name) => name,
+        Err(Refused::Error(error)) => return Err(error),
+        Err(Refused::Syntax(error)) => return Err(Error::new(Code::Syntax, error.to_string())),
+    };
+    Ok(Some(Ddl::CreateTableAs(CreateTableAs {
+        name,
+        if_not_exists: false,
+        temporary: into.temporary,
+        columns: Vec::new(),
+        query: query.clone(),
+        with_data: true,
+    })))
 }
 
 /// Reads one statement to its end.

@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::ast::Expr;
 
 use super::{
-    change::Change,
+    definitions::Change,
     ddl::{CreatePolicy, Name, Who},
     expressions::Place,
     rights,

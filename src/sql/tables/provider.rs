@@ -28,7 +28,7 @@ use crate::{
         world::{TenantWorld, World},
     },
     table::{
-        Database, ROW_COLUMN, TableData,
+        Database, TableData,
         schema::{Oid, PolicyCommand, Relation, TableDef},
     },
 };
@@ -74,7 +74,8 @@ pub(in crate::sql) struct UserTable {
     commands: Vec<PolicyCommand>,
     /// Whether policies are left out, and rights with them.
     raw: bool,
-    with_row_ids: bool,
+    /// The first column, of row ids, if there is one.
+    row_column: Option<String>,
     /// Tables whose policies are being planned.
     within: Vec<Oid>,
     /// Read this instead of what the session sees.
@@ -98,7 +99,7 @@ impl UserTable {
             schema: def.arrow(),
             commands: vec![PolicyCommand::Select],
             raw: false,
-            with_row_ids: false,
+            row_column: None,
             within: Vec::new(),
             moment: None,
             hints: Vec::new(),
@@ -106,9 +107,14 @@ impl UserTable {
     }
 
     /// A table as UPDATE and DELETE read the rows they change: those that the policies of SELECT and of the
-    /// command let pass, with the row ids in a last column [`ROW_COLUMN`].
-    pub(in crate::sql) fn to_change(names: &Arc<Names>, def: &Arc<TableDef>, command: PolicyCommand) -> Self {
-        let mut table = Self::new(names, def).with_row_ids();
+    /// command let pass, with the row ids in a first column of this name.
+    pub(in crate::sql) fn to_change(
+        names: &Arc<Names>,
+        def: &Arc<TableDef>,
+        command: PolicyCommand,
+        row_column: &str,
+    ) -> Self {
+        let mut table = Self::new(names, def).with_row_ids(row_column);
         table.commands.push(command);
         table
     }
@@ -121,12 +127,12 @@ impl UserTable {
         }
     }
 
-    /// The same with the row ids in a last column [`ROW_COLUMN`].
-    pub(in crate::sql) fn with_row_ids(mut self) -> Self {
-        let mut fields = self.schema.fields().to_vec();
-        fields.push(Arc::new(Field::new(ROW_COLUMN, DataType::UInt64, false)));
+    /// The same with the row ids in a first column of this name.
+    pub(in crate::sql) fn with_row_ids(mut self, row_column: &str) -> Self {
+        let own = Arc::new(Field::new(row_column, DataType::UInt64, true));
+        let fields: Vec<_> = std::iter::once(own).chain(self.def.arrow().fields().iter().cloned()).collect();
         self.schema = Arc::new(Schema::new(fields));
-        self.with_row_ids = true;
+        self.row_column = Some(row_column.to_owned());
         self
     }
 
@@ -176,30 +182,20 @@ impl UserTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<TableScanExec> {
-        let mut columns: Vec<u16> = Vec::new();
-        let mut fields: Vec<usize> = Vec::new();
-        let mut with_row_ids = false;
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        for &at in projection.unwrap_or(&all) {
-            match self.def.columns.get(at) {
-                Some(column) => {
-                    columns.push(column.id);
-                    fields.push(at);
-                }
-                None => with_row_ids = true,
-            }
-        }
-        if with_row_ids {
-            fields.push(self.def.columns.len());
-        }
-        let schema = Arc::new(self.schema.project(&fields).map_err(Error::internal)?);
+        let wanted = projection.unwrap_or(&all);
+        let hidden = usize::from(self.row_column.is_some());
+        let row_at = wanted.iter().position(|&at| at < hidden);
+        let columns = wanted.iter().filter_map(|at| self.def.columns.get(at.checked_sub(hidden)?));
+        let columns: Vec<u16> = columns.map(|column| column.id).collect();
+        let schema = Arc::new(self.schema.project(wanted).map_err(Error::internal)?);
         let mut conditions = lookup::conditions(filters, &self.def, false);
         conditions.extend(lookup::conditions(&self.hints, &self.def, true));
         let access = match conditions.is_empty() {
             true => Access::Scan(Vec::new()),
             false => lookup::choose(&data, &conditions)?,
         };
-        Ok(TableScanExec::new(data, columns, access, with_row_ids, limit, schema))
+        Ok(TableScanExec::new(data, columns, access, row_at, limit, schema))
     }
 
     /// The rows that policies let pass, behind a barrier.
@@ -228,8 +224,8 @@ impl UserTable {
             });
         }
         let mut inner = Self::raw(&self.names, &self.def);
-        if self.with_row_ids {
-            inner = inner.with_row_ids();
+        if let Some(name) = &self.row_column {
+            inner = inner.with_row_ids(name);
         }
         inner.moment.clone_from(&self.moment);
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{
-    change::{Change, undefined, wrong_kind},
+    definitions::{Change, undefined, wrong_kind},
     create::next_value,
     cursor::fold,
     ddl::{AlterAny, Kind, Name},

@@ -13,7 +13,7 @@ use datafusion::{
 use futures::StreamExt;
 
 use super::{
-    change::Change,
+    definitions::Change,
     expressions::{self, Over, type_name},
     provider::UserTable,
 };
@@ -26,6 +26,9 @@ use crate::{
         schema::{Catalog, ColumnDef, Oid, TableDef},
     },
 };
+
+/// The column of row ids, which no column of a user's is called.
+const ROW: &str = crate::table::ROW_COLUMN;
 
 /// Columns whose values are made anew.
 #[derive(Debug, Default)]
@@ -92,7 +95,7 @@ pub(super) async fn run(
     if rewrite.columns.keys().filter(|id| kept(id)).all(|id| rewrite.constants.contains(id)) {
         return set_missing(session, &after, &rewrite.constants).await;
     }
-    let source = UserTable::raw(&session.names, before).with_row_ids().at(moment.clone());
+    let source = UserTable::raw(&session.names, before).with_row_ids(ROW).at(moment.clone());
     let over = Over {
         names: &session.names,
         options: session.state.config_options(),
@@ -100,7 +103,8 @@ pub(super) async fn run(
         table: Arc::new(source),
         within: Vec::new(),
     };
-    let mut items: Vec<SelectItem> = Vec::new();
+    let row = Expr::Identifier(Ident::with_quote('"', ROW));
+    let mut items = vec![SelectItem::UnnamedExpr(row)];
     for column in &after.columns {
         let former = before.column_of(column.id);
         let expr = match (rewrite.columns.get(&column.id), former) {
@@ -114,10 +118,6 @@ pub(super) async fn run(
         };
         items.push(typed(column, expr)?);
     }
-    items.push(SelectItem::UnnamedExpr(Expr::Identifier(Ident::with_quote(
-        '"',
-        crate::table::ROW_COLUMN,
-    ))));
     let plan = over.plan(items, None)?;
     let mut rows = session.stream(session.physical_of(&plan, false).await?)?;
     let storage = world.opened()?.allocate_oids(1);
@@ -125,7 +125,7 @@ pub(super) async fn run(
     let schema = after.arrow();
     while let Some(batch) = rows.next().await {
         let batch = batch?;
-        let (columns, ids) = batch.columns().split_at(batch.num_columns() - 1);
+        let Some((ids, columns)) = batch.columns().split_first() else { continue };
         let columns: Vec<ArrayRef> = columns
             .iter()
             .zip(schema.fields())
@@ -139,7 +139,7 @@ pub(super) async fn run(
             world.write_tables(|writes| writes.insert_block(block));
             continue;
         }
-        let Some(ids) = ids.first().and_then(|ids| ids.as_any().downcast_ref::<UInt64Array>()) else {
+        let Some(ids) = ids.as_any().downcast_ref::<UInt64Array>() else {
             return Err(Error::internal("rows without their ids"));
         };
         let columns: Vec<(u16, ArrayRef)> = after.columns.iter().map(|c| c.id).zip(columns).collect();
@@ -257,7 +257,7 @@ async fn set_missing(session: &Session, after: &Arc<TableDef>, constants: &[u16]
         }
     }
     let mut catalog = Catalog::clone(world.newest()?.catalog());
-    catalog.version = super::change::next_version(catalog.version);
+    catalog.version = super::definitions::next_version(catalog.version);
     catalog
         .relations
         .insert(table.oid, crate::table::schema::Relation::Table(Arc::new(table)));

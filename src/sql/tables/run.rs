@@ -1,7 +1,7 @@
 //! Runs statements of [`super::ddl`].
 
 use super::{
-    change::{Change, undefined},
+    definitions::{Change, undefined},
     constraint::Added,
     ddl::{Ddl, Kind, LockMode, Name},
     rights::require_owner,
@@ -9,7 +9,10 @@ use super::{
 use crate::{
     error::{Code, Error, Result},
     sql::session::{Answer, Session, Status},
-    table::{Mode, Resource, Wait, schema::Oid},
+    table::{
+        Mode, Resource, Wait,
+        schema::{Oid, Relation},
+    },
 };
 
 /// Extensions whose functions are there already.
@@ -94,14 +97,102 @@ impl Session {
             }
             Ddl::Maintain { tag, kind, names } => self.maintain(tag, *kind, names)?,
             Ddl::Lock { names, mode, nowait } => self.lock_tables(names, *mode, *nowait).await?,
-            _ => return Err(Error::new(Code::Unsupported, format!("{} is not supported", ddl.tag()))),
+            Ddl::CreateTableAs(stmt) => return super::create_as::run(self, stmt).await,
+            Ddl::AlterTable {
+                name,
+                if_exists,
+                actions,
+            } => {
+                let mut change = Change::begin(self).await?;
+                let altered = change.alter_table(name, *if_exists, actions).await?;
+                let moment = change.base.clone();
+                change.finish()?;
+                if let Some(altered) = altered {
+                    super::rewrite::run(self, &altered.before, &moment, &altered.rewrite).await?;
+                    self.validate(altered.table, &altered.added).await?;
+                    self.check_views(&altered.views)?;
+                }
+            }
+            Ddl::CreateView(stmt) => self.simple(|change| change.create_view(stmt)).await?,
+            Ddl::AlterSequence {
+                name,
+                if_exists,
+                options,
+            } => {
+                let mut change = Change::begin(self).await?;
+                let restart = change.alter_sequence(name, *if_exists, options)?;
+                change.finish()?;
+                if let Some((sequence, next)) = restart {
+                    let world = self.world.tenant()?;
+                    world.write_tables(|writes| writes.restart_sequence(sequence.oid, next));
+                }
+            }
+            Ddl::CreateSchema {
+                name,
+                owner,
+                if_not_exists,
+            } => {
+                self.simple(|change| change.create_schema(name.as_deref(), owner.as_ref(), *if_not_exists))
+                    .await?;
+            }
+            Ddl::Alter {
+                kind,
+                name,
+                if_exists,
+                action,
+            } => self.simple(|change| change.alter_any(*kind, name, *if_exists, action)).await?,
+            Ddl::CreatePolicy(stmt) => self.simple(|change| change.create_policy(stmt)).await?,
+            Ddl::AlterPolicy {
+                name,
+                table,
+                rename,
+                roles,
+                using,
+                check,
+            } => {
+                let roles = roles.as_deref();
+                self.simple(|change| {
+                    change.alter_policy(name, table, rename.as_deref(), roles, using.as_ref(), check.as_ref())
+                })
+                .await?;
+            }
+            Ddl::DropPolicy { name, table, if_exists } => {
+                self.simple(|change| change.drop_policy(name, table, *if_exists)).await?;
+            }
+            Ddl::Comment { on, text } => self.simple(|change| change.comment(on, text.as_deref())).await?,
+            Ddl::Grant(grant) => self.simple(|change| change.grant(grant)).await?,
         }
         Ok(None)
     }
 
+    /// A change that looks at no rows.
+    async fn simple(&self, change: impl FnOnce(&mut Change<'_>) -> Result<()>) -> Result<()> {
+        let mut begun = Change::begin(self).await?;
+        change(&mut begun)?;
+        begun.finish()
+    }
+
+    /// Views whose texts were changed still give what they gave.
+    fn check_views(&self, views: &[Oid]) -> Result<()> {
+        let catalog = self.world.tenant()?.view()?.catalog().clone();
+        let context = self.context();
+        for oid in views {
+            if let Some(Relation::View(view)) = catalog.relations.get(oid) {
+                let plan = super::view::plan(&context, view)?;
+                let columns = crate::sql::prepared::columns_of(&plan);
+                let same = columns.iter().zip(&view.columns).all(|(is, was)| is.pg_type == was.1);
+                if !same || columns.len() != view.columns.len() {
+                    let text = format!("cannot rename a column that view \"{}\" uses in this way", view.name);
+                    return Err(Error::new(Code::Unsupported, text).with_hint("drop the view first"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn tell(&self, code: &'static str, text: String) {
         if let Ok(world) = self.world.tenant() {
-            super::change::notice(world, code, text);
+            super::definitions::notice(world, code, text);
         }
     }
 

@@ -29,19 +29,20 @@ pub(in crate::sql) struct TableScanExec {
     data: Arc<TableData>,
     columns: Vec<u16>,
     access: Access,
-    with_row_ids: bool,
+    /// Where the row ids are among the columns.
+    row_at: Option<usize>,
     limit: Option<usize>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
 }
 
 impl TableScanExec {
-    /// `schema` has the columns in their order, and the row ids' last where they are wanted.
+    /// `schema` has the columns in their order, with the row ids' at `row_at`.
     pub(super) fn new(
         data: Arc<TableData>,
         columns: Vec<u16>,
         access: Access,
-        with_row_ids: bool,
+        row_at: Option<usize>,
         limit: Option<usize>,
         schema: SchemaRef,
     ) -> Self {
@@ -55,7 +56,7 @@ impl TableScanExec {
             data,
             columns,
             access,
-            with_row_ids,
+            row_at,
             limit,
             schema,
             properties: Arc::new(properties),
@@ -78,7 +79,7 @@ impl TableScanExec {
     fn batches(&self) -> Batches {
         let source = match &self.access {
             Access::Scan(bounds) => {
-                let scan = self.data.scan(self.columns.clone(), bounds.clone(), self.with_row_ids);
+                let scan = self.data.scan(self.columns.clone(), bounds.clone(), self.row_at.is_some());
                 Source::Scan(Box::new(scan))
             }
             Access::Rows { rows, .. } => Source::Rows(rows.clone(), 0),
@@ -86,7 +87,7 @@ impl TableScanExec {
         Batches {
             data: self.data.clone(),
             columns: self.columns.clone(),
-            with_row_ids: self.with_row_ids,
+            row_at: self.row_at,
             source,
             left: self.limit.unwrap_or(usize::MAX),
             schema: self.schema.clone(),
@@ -103,7 +104,7 @@ enum Source {
 struct Batches {
     data: Arc<TableData>,
     columns: Vec<u16>,
-    with_row_ids: bool,
+    row_at: Option<usize>,
     source: Source,
     left: usize,
     schema: SchemaRef,
@@ -125,19 +126,20 @@ impl Iterator for Batches {
                     return None;
                 }
                 *at = to;
-                self.data.get(&rows[from..to], &self.columns, self.with_row_ids)
+                self.data.get(&rows[from..to], &self.columns, self.row_at.is_some())
             }
         };
         Some(batch.map_err(DataFusionError::from).and_then(|batch| {
             let rows = batch.num_rows().min(self.left);
             self.left -= rows;
-            let batch = batch.slice(0, rows);
             let options = RecordBatchOptions::new().with_row_count(Some(rows));
-            Ok(RecordBatch::try_new_with_options(
-                self.schema.clone(),
-                batch.columns().to_vec(),
-                &options,
-            )?)
+            let mut columns = batch.slice(0, rows).columns().to_vec();
+            if let Some(at) = self.row_at
+                && let Some(ids) = columns.pop()
+            {
+                columns.insert(at, ids);
+            }
+            Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
         }))
     }
 }

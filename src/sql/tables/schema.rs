@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    change::{Change, undefined, wrong_kind},
+    definitions::{Change, undefined, wrong_kind},
     ddl::{CommentOn, Grant, GrantOn, Kind, Name, Who},
     rights::{self, kind_of, require_creator, require_owner},
 };

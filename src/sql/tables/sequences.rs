@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    change::{Change, wrong_kind},
+    definitions::{Change, wrong_kind},
     ddl::{Kind, Name, SequenceOptions},
     rights::require_owner,
     types::declared,
@@ -111,7 +111,7 @@ impl Change<'_> {
                 self.notice("00000", format!("relation \"{name}\" does not exist, skipping"));
                 return Ok(None);
             }
-            return Err(super::change::undefined(Kind::Table, name));
+            return Err(super::definitions::undefined(Kind::Table, name));
         };
         let Relation::Sequence(found) = found else {
             return Err(wrong_kind(&name.name, Kind::Sequence));

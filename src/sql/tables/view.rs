@@ -9,7 +9,7 @@ use datafusion::{
 };
 
 use super::{
-    change::{Change, wrong_kind},
+    definitions::{Change, wrong_kind},
     cursor::fold,
     ddl::{CreateView, Kind},
     expressions::{self, stored_path, type_name},
@@ -23,6 +23,7 @@ use crate::{
         complaints::from_datafusion,
         planner::Context,
         prepared::{self, columns_of},
+        session::Session,
     },
     table::schema::{Catalog, Oid, Relation, ViewDef},
 };
@@ -40,7 +41,7 @@ pub(super) fn plan(context: &Context<'_>, view: &ViewDef) -> Result<LogicalPlan>
         names: context.names,
         path: stored_path(),
         options: context.options,
-        local: None,
+        extra: &[],
         within: context.within.clone(),
         depth: context.depth + 1,
     };
@@ -52,6 +53,20 @@ pub(super) fn plan(context: &Context<'_>, view: &ViewDef) -> Result<LogicalPlan>
         .project(exprs)
         .and_then(LogicalPlanBuilder::build)
         .map_err(from_datafusion)
+}
+
+impl Session {
+    /// Where the session's own queries are planned.
+    pub(super) fn context(&self) -> Context<'_> {
+        Context {
+            names: &self.names,
+            path: self.settings.lock().path(),
+            options: self.state.config_options(),
+            extra: &[],
+            within: Vec::new(),
+            depth: 0,
+        }
+    }
 }
 
 impl Change<'_> {
@@ -72,7 +87,7 @@ impl Change<'_> {
         }
         let mut query = stmt.query.clone();
         self.qualify(&mut query);
-        let context = self.context();
+        let context = self.session.context();
         expand(&context, &mut query)?;
         let plan = prepared::plan_with(&context, Statement::Query(query.clone()))?;
         let mut columns: Vec<_> = columns_of(&plan)
@@ -117,18 +132,6 @@ impl Change<'_> {
         }
         self.catalog.relations.insert(view.oid, Relation::View(Arc::new(view)));
         Ok(())
-    }
-
-    /// Where the session's own queries are planned.
-    pub(super) fn context(&self) -> Context<'_> {
-        Context {
-            names: &self.session.names,
-            path: self.session.settings.lock().path(),
-            options: self.session.state.config_options(),
-            local: None,
-            within: Vec::new(),
-            depth: 0,
-        }
     }
 
     /// Gives relations in FROM the schemas in which the session finds them.
