@@ -4,7 +4,7 @@
 //! constants. Nothing here is kept between sessions but what is the same for everybody.
 //!
 //! - [`catalog`]: the snapshot; [`builtin`]: what PostgreSQL brings along, as data
-//! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`] and [`info`]
+//! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`], [`info`] and their `_more`
 //! - [`functions`], [`function`], [`casts`], [`json_access`]: scalar functions
 //! - [`dialect`], [`names`], [`subquery`]: the statement rewritten before it is planned
 //! - [`types`], [`operators`], [`from`], [`lateral`], [`apply`], [`apply_exec`]: extensions of DataFusion's planner
@@ -16,6 +16,7 @@ pub mod casts;
 pub mod catalog;
 pub mod dialect;
 pub mod fill;
+mod fill_more;
 pub mod fixed;
 pub mod from;
 pub mod function;

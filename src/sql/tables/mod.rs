@@ -6,7 +6,7 @@
 //!   [`rename`], [`drop`], [`view`], [`policy`], [`schema`], [`sequences`]: the changes that there are
 //! - [`validate`]: rows that are there already, judged by what was added; [`rewrite`]: rows written anew
 //! - [`rights`]: who may do what; [`names`], [`types`], [`expressions`], [`references`]: parts of definitions
-//! - [`temporary`]: tables of one session
+//! - [`temporary`]: tables of one session; [`describe`]: all of it for `pg_catalog`
 //!
 //! Reading: [`provider`], [`scan`], [`lookup`]; [`security`]: what row policies let pass.
 //!
@@ -30,6 +30,7 @@ mod create_as;
 pub(super) mod cursor;
 pub(super) mod ddl;
 mod definitions;
+pub(super) mod describe;
 mod drop;
 mod expressions;
 mod foreign;
