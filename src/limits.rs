@@ -336,6 +336,8 @@ pub const TABLE_CACHE_BYTES: usize = 256 << 20;
 pub const TENANT_TABLE_BYTES: usize = 1 << 30;
 /// Rows in no block at which a table is folded.
 pub const FOLD_ROWS: usize = 2 * BLOCK_ROWS;
+/// A block is written anew when more than one in so many of its rows have changed or are gone.
+pub const FOLD_SHARE: usize = 4;
 /// Rows or keys locked one by one; for more the table is locked.
 pub const ROW_LOCKS: usize = 10_000;
 /// Locks that one transaction may hold.
@@ -345,6 +347,8 @@ const _: () = assert!(ROW_LOCKS < TRANSACTION_LOCKS);
 pub const SEQUENCE_AHEAD: u64 = 32;
 /// Numbers of a sequence that are taken at once.
 pub const SEQUENCE_NUMBERS: u64 = 1_000_000;
+/// How long the work on tables in the background rests after it has failed.
+pub const FOLD_REST: Duration = Duration::from_secs(1);
 /// Cells that are removed in one commit in the background.
 pub const GARBAGE_CELLS: usize = 1_000;
 /// Tables whose rules a session keeps planned.

@@ -1,4 +1,4 @@
-//! Work in the background of a tenant's tables: removing the cells that nobody reads any more.
+//! Work in the background of a tenant's tables: folding what has gathered, removing cells that nobody reads any more.
 
 use std::sync::{Arc, Weak};
 
@@ -10,7 +10,7 @@ use super::{
     store::Tables,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Code, Error, Result},
     limits,
     tenant::{Batch, Table},
 };
@@ -24,10 +24,24 @@ pub(super) async fn run(home: Weak<Tables>, shared: Arc<Shared>) {
         }
         let sweeper = shared.clone();
         let swept = tokio::task::spawn_blocking(move || sweep(&sweeper)).await;
-        if let Err(error) = swept.map_err(Error::internal).flatten() {
-            // What is left is found again when the tenant is opened next.
-            tracing::warn!(%error, "cells that are not used could not be removed");
+        let mut done = swept.map_err(Error::internal).flatten();
+        for table in shared.take_wanted() {
+            let Some(tables) = home.upgrade() else { return };
+            done = done.and(fold(&tables, table).await);
         }
+        if let Err(error) = done {
+            // Cells are found again when the tenant is opened next, and a table is folded after its next change.
+            tracing::warn!(%error, "work on tables in the background failed");
+            tokio::time::sleep(limits::FOLD_REST).await;
+        }
+    }
+}
+
+async fn fold(tables: &Arc<Tables>, table: Oid) -> Result<()> {
+    match tables.fold_table(table, false).await {
+        // It lost against commits, or the table is gone.
+        Err(error) if matches!(error.code(), Code::SerializationFailure | Code::UndefinedTable) => Ok(()),
+        other => other,
     }
 }
 
@@ -80,6 +94,7 @@ fn sweep_storage(shared: &Shared, storage: Oid) -> Result<()> {
         tenant.commit_blocking(batch)?;
     }
     let mut batch = tenant.batch();
+    batch.delete(Table::Catalog, &Entry::Fence(storage).key());
     batch.delete(Table::Catalog, &Entry::Garbage(storage).key());
     tenant.commit_blocking(batch)
 }

@@ -8,6 +8,7 @@ use super::{
     block::{Block, Marks},
     schema::RowId,
 };
+use crate::limits;
 
 /// A block of a table at one moment.
 #[derive(Clone)]
@@ -24,6 +25,15 @@ impl Placed {
     pub fn rows(&self) -> usize {
         self.block.rows() - self.marks.count()
     }
+
+    /// Whether so many are gone that it is to be written anew.
+    pub fn is_heavy(&self) -> bool {
+        is_heavy(self.block.rows(), self.marks.count())
+    }
+}
+
+fn is_heavy(rows: usize, marked: usize) -> bool {
+    marked * limits::FOLD_SHARE > rows
 }
 
 /// Blocks by their first row. A clone shares them.
@@ -31,12 +41,14 @@ impl Placed {
 pub(super) struct Blocks(OrdMap<RowId, Placed>);
 
 impl Blocks {
-    /// Adds a block. No row is in two.
-    pub fn insert(&mut self, block: Arc<Block>, marks: Arc<Marks>) {
+    /// Adds a block. No row is in two. Whether it is heavy.
+    pub fn insert(&mut self, block: Arc<Block>, marks: Arc<Marks>) -> bool {
         let first = block.first();
+        let heavy = is_heavy(block.rows(), marks.count());
         let placed = Placed { block, marks, reach: 0 };
         self.0.insert(first, placed);
         self.update_reach(first);
+        heavy
     }
 
     pub fn remove(&mut self, block: &Block) {
@@ -83,18 +95,17 @@ impl Blocks {
         None
     }
 
-    /// Marks a row of a block.
-    pub fn mark(&mut self, first: RowId, place: usize) {
-        if let Some(placed) = self.0.get_mut(&first) {
-            Arc::make_mut(&mut placed.marks).insert(place);
-        }
+    /// Marks a row of a block. Whether that made it heavy.
+    pub fn mark(&mut self, first: RowId, place: usize) -> bool {
+        let Some(placed) = self.0.get_mut(&first) else {
+            return false;
+        };
+        let before = placed.is_heavy();
+        Arc::make_mut(&mut placed.marks).insert(place);
+        placed.is_heavy() && !before
     }
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Placed> {
         self.0.values()
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
     }
 }

@@ -7,6 +7,7 @@
 //!             't' table                 the storage its rows are in, if that has not the table's own number
 //!             'p' storage block         columns of a block that is not live; what to remove
 //!             'g' storage               a storage that is not live
+//!             'f' storage               written by commits that a fold must not overtake
 //! Rows        storage row               a row, or the mark that a block's row is gone
 //! BlockHeads  storage block             what the block holds
 //! Blocks      storage block column part
@@ -25,6 +26,7 @@ pub(super) enum Entry {
     Storage(Oid),
     PendingBlock(Oid, u32),
     Garbage(Oid),
+    Fence(Oid),
 }
 
 impl Entry {
@@ -36,6 +38,7 @@ impl Entry {
             Self::Storage(oid) => (b't', vec![oid]),
             Self::PendingBlock(storage, no) => (b'p', vec![storage, no]),
             Self::Garbage(storage) => (b'g', vec![storage]),
+            Self::Fence(storage) => (b'f', vec![storage]),
         };
         let mut key = vec![kind];
         key.extend(numbers.into_iter().flat_map(u32::to_be_bytes));
@@ -52,6 +55,7 @@ impl Entry {
             (b't', [oid], 0) => Some(Self::Storage(*oid)),
             (b'p', [storage, no], 0) => Some(Self::PendingBlock(*storage, *no)),
             (b'g', [storage], 0) => Some(Self::Garbage(*storage)),
+            (b'f', [storage], 0) => Some(Self::Fence(*storage)),
             _ => None,
         }
     }

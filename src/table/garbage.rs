@@ -1,8 +1,11 @@
 //! What a tenant's tables share, and what nobody reads any more.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -10,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::{
     cache::Cache,
+    index::Expressions,
     schema::{Oid, RowId},
 };
 use crate::{limits, tenant::Tenant};
@@ -19,6 +23,10 @@ pub(super) struct Shared {
     pub tenant: Tenant,
     pub cache: Cache,
     garbage: Mutex<Vec<Garbage>>,
+    /// What knows the values of keys that are no columns.
+    pub expressions: OnceLock<Arc<dyn Expressions>>,
+    /// Tables to fold.
+    wanted: Mutex<BTreeSet<Oid>>,
     /// Wakes the work in the background.
     pub wake: Notify,
 }
@@ -44,6 +52,8 @@ impl Shared {
             tenant,
             cache: Cache::new(limits::TABLE_CACHE_BYTES),
             garbage: Mutex::default(),
+            expressions: OnceLock::new(),
+            wanted: Mutex::default(),
             wake: Notify::new(),
         }
     }
@@ -57,6 +67,18 @@ impl Shared {
         }
         self.garbage.lock().push(garbage);
         self.wake.notify_one();
+    }
+
+    /// Leaves a table's folding to the work in the background.
+    pub fn want_fold(&self, table: Oid) {
+        if self.wanted.lock().insert(table) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The tables to fold.
+    pub fn take_wanted(&self) -> BTreeSet<Oid> {
+        std::mem::take(&mut *self.wanted.lock())
     }
 
     /// What was left so far.

@@ -2,12 +2,14 @@
 
 use std::{ops::Bound, sync::Arc};
 
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use imbl::OrdSet;
 
 use super::{
     key::Key,
-    schema::{IndexDef, IndexMethod, KeyOf, Oid, RowId},
+    schema::{IndexDef, IndexMethod, KeyOf, Oid, RowId, TableDef},
 };
+use crate::error::Result;
 
 /// The keys of one index.
 #[derive(Clone)]
@@ -21,13 +23,32 @@ pub(super) struct Index {
 /// What an entry takes: itself, and its share of nodes that are on average three quarters full, with their own heads.
 const ENTRY_BYTES: usize = (size_of::<(Key, RowId)>() * 4).div_ceil(3) + 8;
 
-/// Whether an index is kept in memory: its keys are columns, in order.
-pub(super) fn is_kept(index: &IndexDef) -> bool {
-    let ordered = matches!(index.method, IndexMethod::Btree | IndexMethod::Hash);
-    ordered && index.predicate.is_none() && index.keys.iter().all(|key| matches!(key.key, KeyOf::Column(_)))
+/// Values of keys that are no columns. They are SQL, which these tables know nothing of.
+pub trait Expressions: Send + Sync {
+    /// For some rows (all columns of the table) an array for each key of the index, and which rows fulfil its WHERE,
+    /// if it has one.
+    ///
+    /// # Errors
+    /// Those of the expressions: whoever writes such a row hears of them.
+    fn keys(
+        &self,
+        table: &TableDef,
+        index: &IndexDef,
+        rows: &RecordBatch,
+    ) -> Result<(Vec<ArrayRef>, Option<BooleanArray>)>;
 }
 
-/// The columns of an index that [`is_kept`].
+/// Whether an index is ordered, and thus kept in memory.
+pub(super) fn is_ordered(index: &IndexDef) -> bool {
+    matches!(index.method, IndexMethod::Btree | IndexMethod::Hash)
+}
+
+/// Whether it has all rows by their columns.
+pub(super) fn is_plain(index: &IndexDef) -> bool {
+    is_ordered(index) && index.predicate.is_none() && index.keys.iter().all(|key| matches!(key.key, KeyOf::Column(_)))
+}
+
+/// The columns of an index that [`is_plain`].
 pub(super) fn columns(index: &IndexDef) -> Vec<u16> {
     let column = |key: &KeyOf| match key {
         KeyOf::Column(id) => Some(*id),

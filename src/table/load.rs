@@ -75,6 +75,7 @@ pub(super) fn open(tenant: &Tenant) -> Result<Opened> {
                 garbage.push(Garbage::Block { storage, no, columns });
                 storage
             }
+            Entry::Fence(storage) => storage,
             Entry::Garbage(storage) => {
                 garbage.push(Garbage::Storage(storage));
                 storage

@@ -4,12 +4,9 @@
 //! is found when its last member begins to wait, and that one is refused: a request only ever waits for those that
 //! hold the resource or asked for it before, so no circle closes later.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -20,6 +17,7 @@ use tokio::{
 
 use super::{
     key::Key,
+    queues::Queues,
     schema::{Oid, RowId},
 };
 use crate::{
@@ -60,7 +58,7 @@ pub enum Mode {
     Exclusive,
 }
 
-const MODES: [Mode; 5] = [
+pub(super) const MODES: [Mode; 5] = [
     Mode::KeyShared,
     Mode::Shared,
     Mode::IntentWrite,
@@ -69,12 +67,12 @@ const MODES: [Mode; 5] = [
 ];
 
 impl Mode {
-    const fn bit(self) -> u8 {
+    pub(super) const fn bit(self) -> u8 {
         1 << self as u8
     }
 
     /// The modes that another may not hold at the same time.
-    const fn conflicts(self) -> u8 {
+    pub(super) const fn conflicts(self) -> u8 {
         match self {
             Self::KeyShared => Self::Exclusive.bit(),
             Self::Shared => Self::IntentWrite.bit() | Self::NoKeyExclusive.bit() | Self::Exclusive.bit(),
@@ -105,186 +103,8 @@ pub enum Wait {
 /// The locks of a tenant.
 #[derive(Default)]
 pub struct Locks {
-    table: Mutex<Table>,
+    queues: Mutex<Queues>,
     owners: AtomicU64,
-}
-
-#[derive(Default)]
-struct Table {
-    entries: HashMap<Resource, Entry>,
-    /// What each owner waits for.
-    waiting: HashMap<u64, Vec<Resource>>,
-}
-
-#[derive(Default)]
-struct Entry {
-    holders: Vec<Holder>,
-    queue: VecDeque<Waiter>,
-}
-
-struct Holder {
-    owner: u64,
-    /// Modes held to the end of the transaction, as bits.
-    transaction: u8,
-    /// How often each mode is held for the session.
-    session: [u32; MODES.len()],
-}
-
-struct Waiter {
-    owner: u64,
-    ticket: u64,
-    mode: Mode,
-    session: bool,
-    granted: oneshot::Sender<()>,
-}
-
-impl Holder {
-    fn modes(&self) -> u8 {
-        let session = MODES.iter().filter(|mode| self.session[**mode as usize] > 0);
-        session.fold(self.transaction, |bits, mode| bits | mode.bit())
-    }
-}
-
-impl Entry {
-    fn held_by(&self, owner: u64) -> u8 {
-        let own = self.holders.iter().find(|holder| holder.owner == owner);
-        own.map_or(0, Holder::modes)
-    }
-
-    /// Whether others hold nothing that conflicts.
-    fn is_free(&self, owner: u64, mode: Mode) -> bool {
-        let others = self.holders.iter().filter(|holder| holder.owner != owner);
-        others.fold(0, |bits, holder| bits | holder.modes()) & mode.conflicts() == 0
-    }
-
-    fn hold(&mut self, owner: u64, mode: Mode, session: bool) {
-        let at = self
-            .holders
-            .iter()
-            .position(|holder| holder.owner == owner)
-            .unwrap_or_else(|| {
-                self.holders.push(Holder {
-                    owner,
-                    transaction: 0,
-                    session: [0; MODES.len()],
-                });
-                self.holders.len() - 1
-            });
-        match session {
-            true => self.holders[at].session[mode as usize] += 1,
-            false => self.holders[at].transaction |= mode.bit(),
-        }
-    }
-
-    /// Owners that a waiter of the queue (or one that would come at `at`) waits for.
-    fn blockers(&self, at: usize, owner: u64, mode: Mode) -> Vec<u64> {
-        let holders = self
-            .holders
-            .iter()
-            .filter(|holder| holder.modes() & mode.conflicts() != 0);
-        let before = self
-            .queue
-            .iter()
-            .take(at)
-            .filter(|waiter| waiter.mode.bit() & mode.conflicts() != 0);
-        let owners = holders
-            .map(|holder| holder.owner)
-            .chain(before.map(|waiter| waiter.owner));
-        owners.filter(|&other| other != owner).collect()
-    }
-}
-
-impl Table {
-    /// Where a request would stand in the queue: who holds the resource already goes before who does not, or the two
-    /// would wait for each other.
-    fn position(entry: &Entry, owner: u64) -> usize {
-        if entry.held_by(owner) == 0 {
-            return entry.queue.len();
-        }
-        let holds = |waiter: &Waiter| entry.held_by(waiter.owner) != 0;
-        entry.queue.iter().take_while(|waiter| holds(waiter)).count()
-    }
-
-    /// Takes a lock that needs no waiting.
-    fn try_lock(&mut self, owner: u64, resource: &Resource, mode: Mode, session: bool) -> bool {
-        let entry = self.entries.entry(resource.clone()).or_default();
-        let at = Self::position(entry, owner);
-        let free = entry.blockers(at, owner, mode).is_empty();
-        if free {
-            entry.hold(owner, mode, session);
-        }
-        free
-    }
-
-    /// Whether `owner` waits, through others, for itself.
-    fn waits_for_itself(&self, owner: u64) -> bool {
-        let (mut seen, mut next) = (HashSet::new(), vec![owner]);
-        while let Some(one) = next.pop() {
-            for resource in self.waiting.get(&one).into_iter().flatten() {
-                let Some(entry) = self.entries.get(resource) else {
-                    continue;
-                };
-                for (at, waiter) in entry.queue.iter().enumerate().filter(|(_, waiter)| waiter.owner == one) {
-                    for blocker in entry.blockers(at, one, waiter.mode) {
-                        if blocker == owner {
-                            return true;
-                        }
-                        if seen.insert(blocker) {
-                            next.push(blocker);
-                        }
-                    }
-                }
-            }
-        }
-        false
-    }
-
-    /// Grants what is free now, in order.
-    fn grant(&mut self, resource: &Resource) {
-        let Some(entry) = self.entries.get_mut(resource) else {
-            return;
-        };
-        let mut at = 0;
-        while let Some(waiter) = entry.queue.get(at) {
-            if !entry.blockers(at, waiter.owner, waiter.mode).is_empty() {
-                at += 1;
-                continue;
-            }
-            let Some(waiter) = entry.queue.remove(at) else { break };
-            entry.hold(waiter.owner, waiter.mode, waiter.session);
-            forget(&mut self.waiting, waiter.owner, resource);
-            // If it is gone it has left the queue, or its request gives the lock back.
-            let _ = waiter.granted.send(());
-        }
-        if entry.holders.is_empty() && entry.queue.is_empty() {
-            self.entries.remove(resource);
-        }
-    }
-
-    /// Takes something from an owner, and lets others have it.
-    fn release(&mut self, owner: u64, resource: &Resource, take: impl FnOnce(&mut Holder)) {
-        let Some(entry) = self.entries.get_mut(resource) else {
-            return;
-        };
-        if let Some(at) = entry.holders.iter().position(|holder| holder.owner == owner) {
-            take(&mut entry.holders[at]);
-            if entry.holders[at].modes() == 0 {
-                entry.holders.swap_remove(at);
-            }
-        }
-        self.grant(resource);
-    }
-}
-
-fn forget(waiting: &mut HashMap<u64, Vec<Resource>>, owner: u64, resource: &Resource) {
-    if let Some(resources) = waiting.get_mut(&owner) {
-        if let Some(at) = resources.iter().position(|waited| waited == resource) {
-            resources.swap_remove(at);
-        }
-        if resources.is_empty() {
-            waiting.remove(&owner);
-        }
-    }
 }
 
 /// A place in the order of an owner's locks; for savepoints.
@@ -303,7 +123,7 @@ pub struct Owner {
 
 impl std::fmt::Debug for Locks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Locks({} resources)", self.table.lock().entries.len())
+        write!(f, "Locks({} resources)", self.queues.lock().len())
     }
 }
 
@@ -339,30 +159,7 @@ impl Locks {
 
     /// Every lock that is held or waited for.
     pub fn list(&self) -> Vec<LockInfo> {
-        let table = self.table.lock();
-        let mut list = Vec::new();
-        for (resource, entry) in &table.entries {
-            let mut add = |owner, mode, granted| {
-                list.push(LockInfo {
-                    resource: resource.clone(),
-                    owner,
-                    mode,
-                    granted,
-                });
-            };
-            for holder in &entry.holders {
-                let modes = holder.modes();
-                MODES
-                    .iter()
-                    .filter(|mode| modes & mode.bit() != 0)
-                    .for_each(|mode| add(holder.owner, *mode, true));
-            }
-            entry
-                .queue
-                .iter()
-                .for_each(|waiter| add(waiter.owner, waiter.mode, false));
-        }
-        list
+        self.queues.lock().list()
     }
 }
 
@@ -393,12 +190,7 @@ impl Owner {
 
     /// Whether the transaction need not ask.
     fn held_modes(&self, resource: &Resource, mode: Mode) -> bool {
-        let table = self.locks.table.lock();
-        let holder = table
-            .entries
-            .get(resource)
-            .and_then(|e| e.holders.iter().find(|h| h.owner == self.id));
-        holder.is_some_and(|holder| mode.is_covered_by(holder.transaction))
+        mode.is_covered_by(self.locks.queues.lock().of_transaction(self.id, resource))
     }
 
     /// Locks rows, in the order of their ids, so that two who want the same ones do not meet crosswise. For more than
@@ -444,7 +236,7 @@ impl Owner {
         if self.held_modes(&resource, mode) {
             return true;
         }
-        let locked = self.locks.try_lock(self.id, &resource, mode, false);
+        let locked = self.try_acquire(&resource, mode, false);
         if locked {
             self.held.lock().push((resource, mode));
         }
@@ -467,7 +259,7 @@ impl Owner {
     /// The same if nothing stands against it.
     pub fn try_lock_session(&self, resource: Resource, mode: Mode) -> bool {
         let room = self.session.lock().len() < limits::TRANSACTION_LOCKS;
-        let locked = room && self.locks.try_lock(self.id, &resource, mode, true);
+        let locked = room && self.try_acquire(&resource, mode, true);
         if locked {
             self.session.lock().push((resource, mode));
         }
@@ -514,37 +306,27 @@ impl Owner {
     }
 
     fn give_back(&self, resource: &Resource, mode: Mode, session: bool) {
-        self.locks.give_back(self.id, resource, mode, session);
+        self.locks.queues.lock().release(self.id, resource, mode, session);
+    }
+
+    fn try_acquire(&self, resource: &Resource, mode: Mode, session: bool) -> bool {
+        self.locks.queues.lock().try_lock(self.id, resource, mode, session)
     }
 
     async fn acquire(&self, resource: &Resource, mode: Mode, wait: Wait, session: bool) -> Result<()> {
-        let (granted, done) = oneshot::channel();
-        let ticket = {
-            let mut table = self.locks.table.lock();
-            if table.try_lock(self.id, resource, mode, session) {
+        let (ticket, done) = {
+            let mut queues = self.locks.queues.lock();
+            if queues.try_lock(self.id, resource, mode, session) {
                 return Ok(());
             }
             if matches!(wait, Wait::NoWait) {
                 return Err(not_available(resource));
             }
-            let ticket = self.locks.owners.fetch_add(1, Ordering::Relaxed);
-            let entry = table.entries.entry(resource.clone()).or_default();
-            let waiter = Waiter {
-                owner: self.id,
-                ticket,
-                mode,
-                session,
-                granted,
-            };
-            entry.queue.insert(Table::position(entry, self.id), waiter);
-            table.waiting.entry(self.id).or_default().push(resource.clone());
-            if table.waits_for_itself(self.id) {
-                table.leave(self.id, ticket, resource);
-                return Err(Error::new(Code::DeadlockDetected, "deadlock detected")
+            queues.wait(self.id, resource, mode, session).ok_or_else(|| {
+                Error::new(Code::DeadlockDetected, "deadlock detected")
                     .with_detail("Transactions wait for each other's locks.")
-                    .with_hint("run the transaction again"));
-            }
-            ticket
+                    .with_hint("run the transaction again")
+            })?
         };
         let mut request = Request {
             owner: self,
@@ -574,35 +356,6 @@ impl Owner {
     }
 }
 
-impl Locks {
-    fn try_lock(&self, owner: u64, resource: &Resource, mode: Mode, session: bool) -> bool {
-        self.table.lock().try_lock(owner, resource, mode, session)
-    }
-
-    fn give_back(&self, owner: u64, resource: &Resource, mode: Mode, session: bool) {
-        self.table.lock().release(owner, resource, |holder| match session {
-            true => holder.session[mode as usize] = holder.session[mode as usize].saturating_sub(1),
-            false => holder.transaction &= !mode.bit(),
-        });
-    }
-}
-
-impl Table {
-    /// Takes a waiter out of the queue; false if it is not there any more.
-    fn leave(&mut self, owner: u64, ticket: u64, resource: &Resource) -> bool {
-        let Some(entry) = self.entries.get_mut(resource) else {
-            return false;
-        };
-        let at = entry.queue.iter().position(|waiter| waiter.ticket == ticket);
-        let waited = at.and_then(|at| entry.queue.remove(at)).is_some();
-        if waited {
-            forget(&mut self.waiting, owner, resource);
-            self.grant(resource);
-        }
-        waited
-    }
-}
-
 /// A request that waits. Dropped before its end it leaves the queue, or gives back what it was given unseen.
 struct Request<'a> {
     owner: &'a Owner,
@@ -622,7 +375,7 @@ impl Drop for Request<'_> {
         let waited = self
             .owner
             .locks
-            .table
+            .queues
             .lock()
             .leave(self.owner.id, self.ticket, self.resource);
         if !waited {

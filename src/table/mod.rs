@@ -13,7 +13,7 @@
 //! snapshot  Database, TableData             write    WriteSet                store     Tables: commits
 //! load      from cells                      cells    keys of cells           garbage   what nobody reads
 //! locks     who may change what             sequence numbers given once      background  folding, removing
-//! cache     columns at hand
+//! cache     columns at hand                  fold     rows to blocks          queues    who waits for whom
 //! ```
 
 mod background;
@@ -22,11 +22,13 @@ mod blocks;
 mod build;
 mod cache;
 mod cells;
+mod fold;
 mod garbage;
 mod index;
 mod key;
 mod load;
 mod locks;
+mod queues;
 mod row;
 mod scan;
 pub mod schema;
@@ -38,7 +40,7 @@ mod store;
 mod tests;
 mod write;
 
-pub use index::IndexScan;
+pub use index::{Expressions, IndexScan};
 pub use key::{Key, key};
 pub use locks::{LockInfo, Locks, Mark, Mode, Owner, Resource, Wait};
 pub use row::{Row, decode, encode, encode_all};

@@ -191,16 +191,6 @@ impl Database {
         self.0.tables.get(&oid).cloned().or_else(|| self.0.later.get(oid))
     }
 
-    /// Memory that all tables take that are loaded.
-    pub(super) fn bytes(&self) -> usize {
-        self.0.bytes
-    }
-
-    /// Tables that are loaded.
-    pub(super) fn states(&self) -> impl Iterator<Item = (Oid, &Arc<TableState>)> {
-        self.0.tables.iter().map(|(oid, state)| (*oid, state))
-    }
-
     /// Whether a row is the same version here and there, or missing in both. A table that is not loaded in both has
     /// no same rows.
     pub fn same_row(&self, other: &Database, table: Oid, row: RowId) -> bool {
@@ -353,8 +343,15 @@ impl TableData {
         self.0.indexes.iter().find(|kept| kept.oid() == index)
     }
 
-    /// Whether an index answers lookups: it is kept in memory, and its keys are columns.
+    /// Whether an index answers for all rows by their columns: it is ordered, without expressions or WHERE.
     pub fn has_index(&self, index: Oid) -> bool {
+        self.index(index)
+            .is_some_and(|index| super::index::is_plain(&index.def))
+    }
+
+    /// Whether an index is kept at all, so that [`TableData::lookup`] answers for the keys that [`super::Expressions`]
+    /// gives.
+    pub fn keeps_index(&self, index: Oid) -> bool {
         self.index(index).is_some()
     }
 
@@ -387,13 +384,8 @@ impl TableData {
     /// [`Code::UniqueViolation`], those of reading.
     pub fn check_unique(&self, index: Oid) -> Result<()> {
         let Some(index) = self.index(index) else { return Ok(()) };
-        let columns: Vec<u16> = super::index::columns(&index.def);
         for row in index.duplicates() {
-            let nulls = || -> Result<bool> {
-                let (arrays, _) = self.0.arrays(&[row], &columns)?;
-                Ok(arrays.iter().any(|array| array.logical_null_count() > 0))
-            };
-            if index.def.nulls_not_distinct || !nulls()? {
+            if index.def.nulls_not_distinct || !self.0.has_null_key(row, &index.def)? {
                 let text = format!("could not create unique index \"{}\"", index.def.name);
                 return Err(Error::new(Code::UniqueViolation, text).with_detail("Some key is duplicated."));
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef},
+    array::{Array, ArrayRef, BooleanArray},
     compute::interleave,
 };
 use imbl::OrdMap;
@@ -36,6 +36,8 @@ pub(super) struct TableState {
     pub count: u64,
     /// How many of `rows` have never been in a block.
     pub loose: usize,
+    /// Blocks of which so many rows are gone that they are to be written anew.
+    heavy: usize,
     row_bytes: usize,
     block_bytes: usize,
 }
@@ -55,7 +57,7 @@ pub(super) type Change = (RowId, Option<Row>);
 impl TableState {
     /// A table without rows.
     pub fn empty(def: Arc<TableDef>, storage: Arc<Storage>) -> Self {
-        let kept = def.indexes.iter().filter(|index| index::is_kept(index));
+        let kept = kept_indexes(&def, &storage);
         let indexes = kept.map(|index| Index::new(Arc::new(index.clone()))).collect();
         Self {
             def,
@@ -65,6 +67,7 @@ impl TableState {
             indexes,
             count: 0,
             loose: 0,
+            heavy: 0,
             row_bytes: 0,
             block_bytes: 0,
         }
@@ -106,7 +109,7 @@ impl TableState {
             .map(|(placed, place)| (placed.block.first(), place, placed.marks.contains(place)));
         let existed = self.rows.contains_key(&id) || place.is_some_and(|(_, _, marked)| !marked);
         if let Some((first, place, false)) = place {
-            self.blocks.mark(first, place);
+            self.heavy += usize::from(self.blocks.mark(first, place));
         }
         match (&new, existed) {
             (Some(_), false) => self.count += 1,
@@ -124,40 +127,47 @@ impl TableState {
         }
     }
 
+    /// What a fold does to a row: if it is now in a block it is no row any more; if it is not, it is no loose one.
+    pub fn leave_rows(&mut self, row: RowId, in_block: bool, was_loose: bool) {
+        if was_loose && self.rows.contains_key(&row) {
+            self.loose -= 1;
+        }
+        if in_block && let Some(old) = self.rows.remove(&row) {
+            self.row_bytes -= old.as_bytes().len();
+        }
+    }
+
+    /// Whether enough has gathered to fold.
+    pub fn wants_fold(&self) -> bool {
+        self.heavy > 0 || self.loose >= limits::FOLD_ROWS
+    }
+
     fn reindex(&mut self, changes: &[Change]) -> Result<()> {
         if self.indexes.is_empty() {
             return Ok(());
         }
-        let columns = self.index_columns();
+        let columns = self.key_columns();
         let ids: Vec<RowId> = changes.iter().map(|(id, _)| *id).collect();
         let (old, found) = self.arrays(&ids, &columns)?;
         let rows: Vec<&Row> = changes.iter().filter_map(|(_, new)| new.as_ref()).collect();
         let new = row::decode(&rows, &self.def, &columns)?;
+        let (def, storage) = (self.def.clone(), self.storage.clone());
         let mut bytes = Vec::new();
         for index in &mut self.indexes {
-            let of = |arrays: &[ArrayRef]| select(&columns, arrays, &index.def);
-            let (old, new) = (of(&old), of(new.columns()));
+            let of = |arrays: &[ArrayRef], rows| Keys::of(&def, &storage, &index.def, &columns, arrays, rows);
+            let (old, new) = (of(&old, found.len())?, of(new.columns(), rows.len())?);
             let (mut old_at, mut new_at) = (0, 0);
             for (id, change) in changes {
-                let mut make = |arrays: &[ArrayRef], at: usize| -> Result<Key> {
-                    bytes.clear();
-                    key::put_key(&mut bytes, arrays, at, &index.def)?;
-                    Ok(Key::from_bytes(&bytes))
-                };
-                let before = match found.get(old_at) == Some(id) {
-                    true => {
-                        old_at += 1;
-                        Some(make(&old, old_at - 1)?)
-                    }
-                    false => None,
-                };
-                let after = match change {
-                    Some(_) => {
-                        new_at += 1;
-                        Some(make(&new, new_at - 1)?)
-                    }
-                    None => None,
-                };
+                let mut before = None;
+                if found.get(old_at) == Some(id) {
+                    before = old.at(old_at, &index.def, &mut bytes)?;
+                    old_at += 1;
+                }
+                let mut after = None;
+                if change.is_some() {
+                    after = new.at(new_at, &index.def, &mut bytes)?;
+                    new_at += 1;
+                }
                 if before == after {
                     continue;
                 }
@@ -172,16 +182,17 @@ impl TableState {
         Ok(())
     }
 
-    /// The columns of all indexes, each once.
-    pub fn index_columns(&self) -> Vec<u16> {
-        let mut columns: Vec<u16> = self
-            .indexes
-            .iter()
-            .flat_map(|index| index::columns(&index.def))
-            .collect();
-        columns.sort_unstable();
-        columns.dedup();
-        columns
+    /// The columns that all indexes need, each once.
+    fn key_columns(&self) -> Vec<u16> {
+        needed(&self.def, self.indexes.iter().map(|index| &*index.def))
+    }
+
+    /// Whether a row has a NULL in its key.
+    pub fn has_null_key(&self, row: RowId, index: &IndexDef) -> Result<bool> {
+        let columns = needed(&self.def, [index].into_iter());
+        let (arrays, found) = self.arrays(&[row], &columns)?;
+        let keys = Keys::of(&self.def, &self.storage, index, &columns, &arrays, found.len())?;
+        Ok(keys.arrays.iter().any(|array| array.logical_null_count() > 0))
     }
 
     /// Adds a block that is new, none of whose rows is marked.
@@ -193,15 +204,15 @@ impl TableState {
             return Ok(());
         }
         if !self.indexes.is_empty() {
-            let columns = self.index_columns();
+            let columns = self.key_columns();
             let arrays = self.block_columns(block, &columns)?;
             let mut bytes = Vec::new();
             for index in &mut self.indexes {
-                let arrays = select(&columns, &arrays, &index.def);
+                let keys = Keys::of(&self.def, &self.storage, &index.def, &columns, &arrays, block.rows())?;
                 for (at, id) in block.ids().enumerate() {
-                    bytes.clear();
-                    key::put_key(&mut bytes, &arrays, at, &index.def)?;
-                    index.insert(Key::from_bytes(&bytes), id);
+                    if let Some(key) = keys.at(at, &index.def, &mut bytes)? {
+                        index.insert(key, id);
+                    }
                 }
             }
         }
@@ -213,13 +224,14 @@ impl TableState {
     pub fn place_block(&mut self, block: Arc<Block>, marks: Arc<super::block::Marks>) {
         self.count += (block.rows() - marks.count()) as u64;
         self.block_bytes += block.bytes();
-        self.blocks.insert(block, marks);
+        self.heavy += usize::from(self.blocks.insert(block, marks));
     }
 
     /// Takes out a block, not its rows from the indexes.
     pub fn remove_block(&mut self, block: &Block) {
         if let Some(placed) = self.blocks.get(block) {
             self.count -= placed.rows() as u64;
+            self.heavy -= usize::from(placed.is_heavy());
             self.block_bytes -= block.bytes();
             self.blocks.remove(block);
         }
@@ -298,7 +310,7 @@ impl TableState {
         }
         self.def = def.clone();
         let had = std::mem::take(&mut self.indexes);
-        for index in def.indexes.iter().filter(|index| index::is_kept(index)) {
+        for index in kept_indexes(def, &self.storage.clone()) {
             let same = had.iter().find(|had| index::same_entries(&had.def, index));
             let built = match same {
                 Some(same) => {
@@ -324,32 +336,96 @@ impl TableState {
     }
 
     fn build(&self, def: Arc<IndexDef>) -> Result<Index> {
-        let columns = index::columns(&def);
-        let mut wanted = columns.clone();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let columns = needed(&self.def, [&*def].into_iter());
         let mut index = Index::new(def);
         let mut bytes = Vec::new();
-        for batch in Scan::new(Arc::new(self.clone()), wanted.clone(), Vec::new(), true, 0, 1) {
+        for batch in Scan::new(Arc::new(self.clone()), columns.clone(), Vec::new(), true, 0, 1) {
             let batch = batch?;
             let (ids, arrays) = super::scan::split_ids(&batch)?;
-            let arrays = select(&wanted, arrays, &index.def);
+            let keys = Keys::of(&self.def, &self.storage, &index.def, &columns, arrays, ids.len())?;
             for (at, id) in ids.values().iter().enumerate() {
-                bytes.clear();
-                key::put_key(&mut bytes, &arrays, at, &index.def)?;
-                index.insert(Key::from_bytes(&bytes), *id);
+                if let Some(key) = keys.at(at, &index.def, &mut bytes)? {
+                    index.insert(key, *id);
+                }
             }
         }
         Ok(index)
     }
 }
 
-/// An index's columns out of some.
-fn select(columns: &[u16], arrays: &[ArrayRef], index: &IndexDef) -> Vec<ArrayRef> {
-    let ids = index::columns(index).into_iter();
-    ids.filter_map(|id| columns.iter().position(|&column| column == id))
-        .map(|at| arrays[at].clone())
-        .collect()
+/// The indexes that are kept in memory.
+fn kept_indexes<'a>(def: &'a TableDef, storage: &Storage) -> impl Iterator<Item = &'a IndexDef> {
+    let computes = storage.shared().expressions.get().is_some();
+    let indexes = def.indexes.iter();
+    indexes.filter(move |index| index::is_plain(index) || computes && index::is_ordered(index))
+}
+
+/// The columns that some indexes need, each once.
+fn needed<'a>(table: &TableDef, mut indexes: impl Iterator<Item = &'a IndexDef>) -> Vec<u16> {
+    let mut columns = Vec::new();
+    let all_plain = indexes.all(|index| {
+        columns.extend(index::columns(index));
+        index::is_plain(index)
+    });
+    if !all_plain {
+        return table.columns.iter().map(|column| column.id).collect();
+    }
+    columns.sort_unstable();
+    columns.dedup();
+    columns
+}
+
+/// Keys of some rows in one index.
+struct Keys {
+    arrays: Vec<ArrayRef>,
+    /// The rows that it has.
+    within: Option<BooleanArray>,
+}
+
+impl Keys {
+    /// `columns` are the ids of `arrays`: all of the table, where the index is not plain.
+    fn of(
+        table: &TableDef,
+        storage: &Storage,
+        index: &IndexDef,
+        columns: &[u16],
+        arrays: &[ArrayRef],
+        rows: usize,
+    ) -> Result<Self> {
+        if index::is_plain(index) {
+            let places = index::columns(index)
+                .into_iter()
+                .filter_map(|id| columns.iter().position(|&c| c == id));
+            let arrays = places.map(|place| arrays[place].clone()).collect();
+            return Ok(Self { arrays, within: None });
+        }
+        let expressions = storage.shared().expressions.get();
+        let expressions = expressions.ok_or_else(|| Error::internal("an index of expressions has no keys"))?;
+        let batch = row::batch(table.arrow(), arrays.to_vec(), rows)?;
+        let (arrays, within) = expressions.keys(table, index, &batch)?;
+        let lengths = arrays
+            .iter()
+            .map(|array| array.len())
+            .chain(within.iter().map(|within| within.len()));
+        match arrays.len() == index.keys.len() && lengths.into_iter().all(|length| length == rows) {
+            true => Ok(Self { arrays, within }),
+            false => Err(Error::internal("keys do not fit their rows")),
+        }
+    }
+
+    /// The key at a place; `None` if the index does not have the row.
+    fn at(&self, at: usize, index: &IndexDef, bytes: &mut Vec<u8>) -> Result<Option<Key>> {
+        if self
+            .within
+            .as_ref()
+            .is_some_and(|within| within.is_null(at) || !within.value(at))
+        {
+            return Ok(None);
+        }
+        bytes.clear();
+        key::put_key(bytes, &self.arrays, at, index)?;
+        Ok(Some(Key::from_bytes(bytes)))
+    }
 }
 
 /// What rows have in a column that was added after they were written.

@@ -18,7 +18,9 @@ use super::{
     background,
     block::{self, Block, Fate},
     cells::{self, Entry},
+    fold::{Folded, Folding},
     garbage::{Garbage, Shared},
+    index::Expressions,
     load::{self, GONE},
     locks::Locks,
     schema::{Catalog, Oid, Relation, RowId},
@@ -35,14 +37,16 @@ use crate::{
 
 /// See the module. One for each tenant.
 pub struct Tables {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     now: Mutex<Now>,
-    queue: Arc<Mutex<VecDeque<Publication>>>,
+    pub(super) queue: Arc<Mutex<VecDeque<Publication>>>,
     locks: Arc<Locks>,
-    sequences: Sequences,
+    sequences: Arc<Sequences>,
     next_oid: AtomicU32,
     numbers: Mutex<Numbers>,
-    loading: Mutex<HashMap<Oid, Arc<tokio::sync::Mutex<()>>>>,
+    pub(super) folding: Arc<Folding>,
+    /// Held by who loads or folds a table.
+    gates: Mutex<HashMap<Oid, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 struct Now {
@@ -51,7 +55,6 @@ struct Now {
     later: Vec<Weak<Later>>,
 }
 
-#[derive(Default)]
 struct Numbers {
     /// The next row of each table.
     rows: HashMap<Oid, RowId>,
@@ -62,8 +65,9 @@ struct Numbers {
 }
 
 /// What is on disk and not yet in the newest moment.
-enum Publication {
+pub(super) enum Publication {
     Commit(WriteSet),
+    Fold(Folded),
 }
 
 impl std::fmt::Debug for Tables {
@@ -82,6 +86,14 @@ impl Tables {
         let opened = tokio::task::spawn_blocking(move || load::open(&reader));
         let opened = opened.await.map_err(Error::internal)??;
         let shared = Arc::new(Shared::new(tenant.clone()));
+        // A block that waits to be removed keeps its number.
+        let mut blocks = HashMap::new();
+        for garbage in &opened.garbage {
+            if let Garbage::Block { storage, no, .. } = garbage {
+                let next = blocks.entry(*storage).or_insert(1);
+                *next = no.saturating_add(1).max(*next);
+            }
+        }
         let tables = Arc::new_cyclic(|home| {
             let current = Database::first(Arc::new(opened.catalog), home.clone(), shared.clone());
             let later = vec![Arc::downgrade(current.later())];
@@ -90,18 +102,25 @@ impl Tables {
                 now: Mutex::new(Now { current, later }),
                 queue: Arc::default(),
                 locks: Arc::default(),
-                sequences: Sequences::new(tenant),
+                sequences: Arc::new(Sequences::new(tenant)),
                 next_oid: AtomicU32::new(opened.next_oid),
                 numbers: Mutex::new(Numbers {
+                    rows: HashMap::new(),
+                    blocks,
                     storages: opened.storages,
-                    ..Numbers::default()
                 }),
-                loading: Mutex::default(),
+                folding: Arc::default(),
+                gates: Mutex::default(),
             }
         });
         tokio::spawn(background::run(Arc::downgrade(&tables), shared.clone()));
         opened.garbage.into_iter().for_each(|garbage| shared.discard(garbage));
         Ok(tables)
+    }
+
+    /// Has indexes kept whose keys are no columns, or not of all rows. To be called before anything is read.
+    pub fn set_expressions(&self, expressions: Arc<dyn Expressions>) {
+        let _ = self.shared.expressions.set(expressions);
     }
 
     /// Everything that is committed.
@@ -118,6 +137,7 @@ impl Tables {
             };
             match publication {
                 Publication::Commit(writes) => self.publish(&mut now, &writes),
+                Publication::Fold(folded) => publish_fold(&mut now, &folded),
             }
         }
         now
@@ -148,7 +168,7 @@ impl Tables {
     }
 
     /// The number of a new block.
-    fn allocate_block(&self, storage: Oid) -> u32 {
+    pub(super) fn allocate_block(&self, storage: Oid) -> u32 {
         let mut numbers = self.numbers.lock();
         let next = numbers.blocks.entry(storage).or_insert(1);
         let no = *next;
@@ -161,9 +181,13 @@ impl Tables {
         self.numbers.lock().storages.get(&table).copied().unwrap_or(table)
     }
 
+    pub(super) fn gate(&self, table: Oid) -> Arc<tokio::sync::Mutex<()>> {
+        self.gates.lock().entry(table).or_default().clone()
+    }
+
     /// Loads a table into the newest moment, and into those before it.
     pub(super) async fn load(&self, oid: Oid) -> Result<()> {
-        let gate = self.loading.lock().entry(oid).or_default().clone();
+        let gate = self.gate(oid);
         let _one_at_a_time = gate.lock().await;
         let latest = self.latest();
         let gone = || Error::new(Code::UndefinedTable, "the table does not exist any more");
@@ -194,6 +218,9 @@ impl Tables {
         });
         let mut newest = state;
         Arc::make_mut(&mut newest).redefine(&def)?;
+        if newest.wants_fold() {
+            self.shared.want_fold(oid);
+        }
         let later = Arc::default();
         now.later.push(Arc::downgrade(&later));
         now.current = now.current.loading(oid, newest, later);
@@ -214,6 +241,8 @@ impl Tables {
         if writes.is_empty() {
             return Ok(());
         }
+        // Before the newest moment is taken: a fold that has ended by now is in it, and one that begins waits.
+        let (under_way, watched) = self.folding.begin(writes);
         let latest = self.latest();
         // Made here and not when it is published: there everyone waits, and finds it made.
         let after = latest.with(writes)?;
@@ -247,16 +276,22 @@ impl Tables {
                     batch.put(Table::Catalog, &Entry::Garbage(self.storage(oid)).key(), Vec::new());
                 }
             }
-            put_rows(batch, writes, &state)?;
+            let watched = watched.get(&oid);
+            if watched.is_some_and(|watched| watched.fenced) {
+                batch.put(Table::Catalog, &Entry::Fence(self.storage(oid)).key(), Vec::new());
+            }
+            put_rows(batch, writes, &state, watched.is_some())?;
             made.extend(writes.blocks().cloned());
         }
         for (oid, next) in writes.sequences() {
             Sequences::put_restart(batch, oid, next)?;
         }
-        let (queue, writes) = (self.queue.clone(), writes.clone());
+        let (queue, sequences, writes) = (self.queue.clone(), self.sequences.clone(), writes.clone());
         batch.on_durable(move || {
+            writes.sequences().for_each(|(oid, _)| sequences.forget(oid));
             made.iter().for_each(|block: &Arc<Block>| block.set_fate(Fate::Live));
             queue.lock().push_back(Publication::Commit(writes));
+            drop(under_way);
         });
         Ok(())
     }
@@ -273,6 +308,11 @@ impl Tables {
                 old.forgetting(writes, version, later)
             }
         };
+        for oid in writes.tables() {
+            if now.current.state(oid).is_some_and(|state| state.wants_fold()) {
+                self.shared.want_fold(oid);
+            }
+        }
         let (before, after) = (old.catalog(), now.current.catalog());
         if !Arc::ptr_eq(before, after) {
             for oid in dropped_tables(before, after) {
@@ -291,7 +331,6 @@ impl Tables {
                 }
             }
         }
-        writes.sequences().for_each(|(oid, _)| self.sequences.forget(oid));
     }
 
     /// Has a storage removed, when those that read it are done.
@@ -336,7 +375,7 @@ impl Tables {
         Ok(NewBlock { table, blocks })
     }
 
-    async fn write_piece(
+    pub(super) async fn write_piece(
         &self,
         state: Arc<TableState>,
         no: u32,
@@ -366,6 +405,18 @@ impl Drop for Tables {
     }
 }
 
+/// Puts the blocks of a fold in the place of rows and of the block they were made of.
+fn publish_fold(now: &mut Now, folded: &Folded) {
+    // A table that was left to be loaded again is loaded with the fold.
+    let Some(mut state) = now.current.state(folded.table) else {
+        return;
+    };
+    if state.storage.number == folded.source.storage.number {
+        Arc::make_mut(&mut state).take_fold(folded);
+        now.current = now.current.replacing(folded.table, state, now.current.version());
+    }
+}
+
 /// Tables of one catalog that another lacks.
 fn dropped_tables(old: &Catalog, new: &Catalog) -> impl Iterator<Item = Oid> {
     old.tables()
@@ -383,14 +434,15 @@ fn dropped_sequences(old: &Catalog, new: &Catalog) -> impl Iterator<Item = Oid> 
         .filter(|oid| !new.relations.contains_key(oid))
 }
 
-/// The cells of a table's changed rows. `after` is the table with them.
-fn put_rows(batch: &mut Batch, writes: &TableWrites, after: &TableState) -> Result<()> {
+/// The cells of a table's changed rows. `after` is the table with them. While the table is folded nobody knows whether
+/// a row that goes is in a block, so all of them are marked; those that are in none go when the table is loaded next.
+fn put_rows(batch: &mut Batch, writes: &TableWrites, after: &TableState, folded: bool) -> Result<()> {
     let storage = after.storage.number;
     for (row, change) in writes.changes() {
         let key = cells::row(storage, row);
         match change {
             Some(new) => batch.put(Table::Rows, &key, new.as_bytes().to_vec()),
-            None if after.blocks.find(row).is_some() => batch.put(Table::Rows, &key, GONE.to_vec()),
+            None if folded || after.blocks.find(row).is_some() => batch.put(Table::Rows, &key, GONE.to_vec()),
             None => batch.delete(Table::Rows, &key),
         }
     }
@@ -406,7 +458,7 @@ fn put_rows(batch: &mut Batch, writes: &TableWrites, after: &TableState) -> Resu
 }
 
 /// As many of the rows from a place on as make one block.
-fn piece(rows: &RecordBatch, at: usize) -> Result<RecordBatch> {
+pub(super) fn piece(rows: &RecordBatch, at: usize) -> Result<RecordBatch> {
     let mut count = limits::BLOCK_ROWS.min(rows.num_rows() - at);
     loop {
         let piece = rows.slice(at, count);

@@ -1,6 +1,10 @@
 //! Tests of the tables: what a transaction and a restart see, against a store in memory and one on disk.
 
+mod history;
+mod locking;
+mod numbers;
 mod storing;
+mod values;
 
 use std::sync::Arc;
 
@@ -15,7 +19,7 @@ use super::{
 };
 use crate::{
     codec::pgtype::Scalar,
-    error::Result,
+    error::{Code, Result},
     tenant::{Directory, Tenant, testing},
 };
 
