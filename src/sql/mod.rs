@@ -23,6 +23,7 @@ mod estimate;
 mod functions;
 mod gateway;
 mod guard;
+mod hoist;
 mod jobs;
 mod listen;
 mod metering;

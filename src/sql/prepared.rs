@@ -23,7 +23,7 @@ use super::{
     complaints::from_datafusion,
     dml, functions,
     guard::{Kind, Parsed},
-    pg,
+    hoist, pg,
     planner::Context,
     rewrite,
     session::{Column, Session},
@@ -157,7 +157,7 @@ impl Session {
         let frozen = calls(&plan, |f| f.signature().volatility == Volatility::Stable)?;
         let (plan, optimized) = match frozen {
             true => (plan, false),
-            false => (self.state.optimize(&plan).map_err(from_datafusion)?, true),
+            false => (self.optimized(&plan)?, true),
         };
         let path = self.settings.lock().path();
         Ok(Prepared {
@@ -176,6 +176,12 @@ impl Session {
             parsed: parsed.clone(),
             declared: declared.to_vec(),
         })
+    }
+
+    /// A plan that is ready to become a physical one.
+    pub(super) fn optimized(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        let optimized = self.state.optimize(plan).and_then(hoist::hoist);
+        optimized.map_err(from_datafusion)
     }
 
     /// The logical plan of a statement, the wire types of its parameters, and the types its
