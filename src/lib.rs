@@ -11,6 +11,7 @@
 //! - [`tenant`]: the wall: who exists, the sealed store, logins
 //! - [`ledger`]: what was used and what it costs; budgets, limits, reservations
 //! - [`policy`]: what a tenant must comply with; its audit log
+//! - [`table`]: what a tenant has made: tables, their rows, transactions on them
 //! - [`vector`]: checked embeddings, distances, exact search
 //! - [`ai`]: chunking, retrieval, the gate to models, conversations, the response cache
 //! - [`sql`]: from text to rows inside one tenant
@@ -59,6 +60,7 @@ pub mod limits;
 pub mod policy;
 pub mod server;
 pub mod sql;
+pub mod table;
 pub mod tenant;
 pub mod vector;
 pub mod wire;

@@ -298,6 +298,27 @@ pub const REEMBED_LAST: Duration = Duration::from_secs(10);
 pub const VECTORS_A_COMMIT: usize = 1_000;
 /// Rows whose calls of models EXPLAIN sizes.
 pub const EXPLAIN_ROWS: usize = 10_000;
+/// Runs of a kept physical plan before it is made anew: its operators gather figures of each run.
+pub const KEPT_PLAN_RUNS: usize = 1_000;
+
+/// Rows, and bytes of their values, that COPY reads before it hands them on.
+pub const COPY_BATCH_ROWS: usize = 8 << 10;
+/// See [`COPY_BATCH_ROWS`].
+pub const COPY_BATCH_BYTES: usize = 4 << 20;
+/// Largest row of a COPY FROM STDIN, as it is written.
+pub const COPY_ROW_BYTES: usize = 32 << 20;
+const _: () = assert!(COPY_BATCH_BYTES < COPY_ROW_BYTES && DOCUMENT_BYTES + TITLE_BYTES < COPY_ROW_BYTES);
+/// Longest payload of a NOTIFY, in bytes (PostgreSQL: under 8,000).
+pub const NOTIFY_BYTES: usize = 7_999;
+/// Notifications that one transaction may send.
+pub const TRANSACTION_NOTIFIES: usize = 10_000;
+/// Transactions whose notifications wait for a session that listens; a slower one misses the oldest.
+pub const NOTIFIES_AHEAD: usize = 1_024;
+/// Channels that a session may listen to.
+pub const SESSION_CHANNELS: usize = 1_000;
+/// Bytes of rows that a cursor keeps: one that scrolls, or that outlives its transaction.
+pub const CURSOR_BYTES: usize = 32 << 20;
+const _: () = assert!(CURSOR_BYTES < TENANT_QUERY_BYTES);
 
 /// Entries of a tenant's audit log that wait in memory for a commit; what comes beyond is counted.
 pub const AUDIT_WAITING: usize = 50_000;
@@ -315,3 +336,34 @@ pub const ANSWER_GRACE: Duration = Duration::from_secs(1);
 /// Statements of one transaction that have entries of their own; beyond, those that do the same to the same
 /// share one.
 pub const AUDIT_TRAIL: usize = 1_000;
+
+/// Rows of a block of a table.
+pub const BLOCK_ROWS: usize = 8_192;
+/// Rows of one batch of a scan.
+pub const SCAN_ROWS: usize = 8_192;
+const _: () = assert!(BLOCK_ROWS <= SCAN_ROWS);
+/// Bytes of a block's values in memory; rows that are larger make blocks of fewer rows.
+pub const BLOCK_BYTES: usize = 16 << 20;
+const _: () = assert!(BLOCK_BYTES * 2 < COMMIT_BYTES);
+/// Columns of blocks that one tenant keeps at hand, in bytes.
+pub const TABLE_CACHE_BYTES: usize = 256 << 20;
+/// Memory that the indexes of one tenant's tables and the rows that are in no block may take. A row in no block takes
+/// its bytes and 64 more; an entry of an index 51 bytes, and its key's bytes where the key is longer than 22.
+pub const TENANT_TABLE_BYTES: usize = 1 << 30;
+/// Rows in no block at which a table is folded.
+pub const FOLD_ROWS: usize = 2 * BLOCK_ROWS;
+/// A block is written anew when more than one in so many of its rows have changed or are gone.
+pub const FOLD_SHARE: usize = 4;
+/// Rows or keys locked one by one; for more the table is locked.
+pub const ROW_LOCKS: usize = 10_000;
+/// Locks that one transaction may hold.
+pub const TRANSACTION_LOCKS: usize = 200_000;
+const _: () = assert!(ROW_LOCKS < TRANSACTION_LOCKS);
+/// Numbers of a sequence that are written ahead; a crash may lose as many.
+pub const SEQUENCE_AHEAD: u64 = 32;
+/// Numbers of a sequence that are taken at once.
+pub const SEQUENCE_NUMBERS: u64 = 1_000_000;
+/// How long the work on tables in the background rests after it has failed.
+pub const FOLD_REST: Duration = Duration::from_secs(1);
+/// Cells that are removed in one commit in the background.
+pub const GARBAGE_CELLS: usize = 1_000;

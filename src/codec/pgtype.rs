@@ -7,10 +7,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, IntervalUnit, TimeUnit};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Metadata key under which a [`Field`] names its PostgreSQL type.
 pub const PG_TYPE: &str = "pg";
+/// Metadata key under which a [`Field`] keeps its type modifier (`atttypmod`), where it has one.
+pub const TYPE_MODIFIER: &str = "pg.typmod";
 
 macro_rules! types {
     ($( $variant:ident $name:literal $oid:literal $array:literal $size:literal $category:literal; )*) => {
@@ -43,13 +46,16 @@ types! {
     Int8 "int8" 20 1016 8 'N';
     Int2 "int2" 21 1005 2 'N';
     Int4 "int4" 23 1007 4 'N';
+    Int2vector "int2vector" 22 1006 -1 'A';
     Regproc "regproc" 24 1008 4 'N';
     Text "text" 25 1009 -1 'S';
     Oid "oid" 26 1028 4 'N';
+    Oidvector "oidvector" 30 1013 -1 'A';
     Json "json" 114 199 -1 'U';
     Float4 "float4" 700 1021 4 'N';
     Float8 "float8" 701 1022 8 'N';
     Unknown "unknown" 705 0 -2 'X';
+    Aclitem "aclitem" 1033 1034 16 'U';
     Bpchar "bpchar" 1042 1014 -1 'S';
     Varchar "varchar" 1043 1015 -1 'S';
     Date "date" 1082 1182 4 'D';
@@ -62,6 +68,8 @@ types! {
     Regtype "regtype" 2206 2211 4 'N';
     Void "void" 2278 0 4 'P';
     Uuid "uuid" 2950 2951 16 'U';
+    Tsvector "tsvector" 3614 3643 -1 'U';
+    Tsquery "tsquery" 3615 3645 -1 'U';
     Jsonb "jsonb" 3802 3807 -1 'U';
     Vector "vector" 16385 16386 -1 'U';
     Halfvec "halfvec" 16387 16388 -1 'U';
@@ -187,9 +195,63 @@ impl PgType {
         }
         field.with_metadata(HashMap::from([(PG_TYPE.to_owned(), self.name())]))
     }
+
+    /// The same with a type modifier (`atttypmod`, -1 for none), which [`modifier_of`] reads back.
+    /// `numeric(p,s)` is kept with its own precision and scale.
+    pub fn field_of(self, name: &str, nullable: bool, type_modifier: i32) -> Field {
+        let mut field = self.field(name, nullable);
+        if type_modifier < 0 {
+            return field;
+        }
+        if let (Self::Scalar(Scalar::Numeric), Some((precision, scale))) = (self, numeric_modifier(type_modifier)) {
+            field = field.with_data_type(DataType::Decimal128(precision, scale));
+        }
+        let mut metadata = field.metadata().clone();
+        metadata.insert(TYPE_MODIFIER.to_owned(), type_modifier.to_string());
+        field.with_metadata(metadata)
+    }
+}
+
+/// The type modifier of a field; -1 for none.
+pub fn modifier_of(field: &Field) -> i32 {
+    let modifier = field.metadata().get(TYPE_MODIFIER).and_then(|m| m.parse().ok());
+    modifier.unwrap_or(-1)
+}
+
+/// Precision and scale in the modifier of a `numeric(p,s)`; `None` where a value of it may need more than the 38
+/// digits that are kept.
+pub fn numeric_modifier(type_modifier: i32) -> Option<(u8, i8)> {
+    let packed = type_modifier.checked_sub(4)?;
+    let precision = u8::try_from(packed >> 16).ok()?;
+    let scale = i8::try_from(packed & 0x7ff).ok()?;
+    (precision <= DECIMAL128_MAX_PRECISION && (0..=precision.cast_signed()).contains(&scale))
+        .then_some((precision, scale))
+}
+
+/// Stored as its OID.
+impl Serialize for PgType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.oid().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for PgType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let oid = u32::deserialize(deserializer)?;
+        Self::from_oid(oid).ok_or_else(|| de::Error::custom(format!("no type has OID {oid}")))
+    }
 }
 
 impl Scalar {
+    /// The element of `int2vector` and `oidvector`, which are arrays with another text form.
+    pub const fn vector_item(self) -> Option<Scalar> {
+        match self {
+            Self::Int2vector => Some(Self::Int2),
+            Self::Oidvector => Some(Self::Oid),
+            _ => None,
+        }
+    }
+
     /// See [`PgType::arrow`]. `uuid`, `json` and `jsonb` are text in their canonical form; a
     /// `vector` is a list of 4-byte floats.
     pub fn arrow(self) -> DataType {
@@ -208,7 +270,10 @@ impl Scalar {
             Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Self::Numeric => DataType::Decimal128(38, 9),
             Self::Vector | Self::Halfvec => DataType::List(Arc::new(Field::new("item", DataType::Float32, true))),
+            Self::Int2vector => DataType::List(Arc::new(Field::new("item", DataType::Int16, true))),
+            Self::Oidvector => DataType::List(Arc::new(Field::new("item", DataType::Int32, true))),
             Self::Void => DataType::Null,
+            Self::Aclitem | Self::Tsvector | Self::Tsquery => DataType::Utf8,
             Self::Char | Self::Name | Self::Text | Self::Json | Self::Unknown | Self::Bpchar => DataType::Utf8,
             Self::Varchar | Self::Uuid | Self::Jsonb => DataType::Utf8,
         }
@@ -235,6 +300,13 @@ mod tests {
                 assert_eq!(PgType::of(&one.field("c", true)), one);
             }
         }
+        let money = PgType::from(Scalar::Numeric).field_of("c", true, ((10 << 16) | 2) + 4);
+        assert_eq!(money.data_type(), &DataType::Decimal128(10, 2));
+        assert_eq!(
+            (PgType::of(&money), modifier_of(&money)),
+            (Scalar::Numeric.into(), 655_366)
+        );
+        assert_eq!(numeric_modifier(((100 << 16) | 2) + 4), None);
         assert_eq!(PgType::from_oid(0), None);
         assert_eq!(PgType::from_oid(1), None);
     }

@@ -1,7 +1,7 @@
 //! The process's one engine: what all sessions share, none of which holds anything of a tenant.
 //!
-//! Functions, optimizer rules and planners are made once here. A session gets a copy of the shared
-//! state (reference counts) with its tenant's memory pool, so opening one costs microseconds.
+//! Functions, optimizer rules and planners are made once here. A tenant gets a copy of the shared state
+//! with a memory pool of its own, and each of its sessions a copy of that (reference counts).
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -56,8 +56,8 @@ pub struct Engine {
     pub(super) providers: Cached<Providers>,
     /// Wakes the work that embeds documents anew.
     pub(super) reembed: Notify,
-    /// Query memory of the operator's sessions together.
-    pub(super) operator_runtime: Arc<RuntimeEnv>,
+    /// What the operator's sessions start from: query memory of theirs together.
+    pub(super) operator_state: SessionState,
     /// Held from the checks of a change to the operator's tables to its commit.
     pub(super) operator_writes: tokio::sync::Mutex<()>,
 }
@@ -96,9 +96,11 @@ impl Engine {
         directory.seed(ledger::defaults()?)?;
         // The tokenizer's table takes a fifth of a second to load; the first statement need not wait.
         std::thread::spawn(|| tokens::count_tokens("warm"));
+        let shared = Shared::new()?;
         Ok(Arc::new(Self {
             directory,
-            shared: Shared::new()?,
+            operator_state: shared.state()?,
+            shared,
             tenants: PerTenant::new(),
             meters: Arc::new(PerTenant::new()),
             prices: Arc::default(),
@@ -108,7 +110,6 @@ impl Engine {
             webhooks: Arc::new(Webhooks::trusting(authorities)),
             providers: Cached::default(),
             reembed: Notify::new(),
-            operator_runtime: runtime(limits::TENANT_QUERY_BYTES)?,
             operator_writes: tokio::sync::Mutex::default(),
         }))
     }
@@ -215,19 +216,22 @@ impl Engine {
         }
         state
     }
-
-    /// A session's own state: the shared rules and functions, its tenant's memory.
-    pub(super) fn session_state(&self, runtime: Arc<RuntimeEnv>) -> SessionState {
-        SessionStateBuilder::new_from_existing(self.shared.template.clone())
-            .with_runtime_env(runtime)
-            .build()
-    }
 }
 
 impl Shared {
+    /// The shared rules and functions with query memory of its own. Registers every function anew: a tenant's is
+    /// made once, and its sessions take copies.
+    pub(super) fn state(&self) -> Result<SessionState> {
+        let builder = SessionStateBuilder::new_from_existing(self.template.clone());
+        Ok(builder.with_runtime_env(runtime(limits::TENANT_QUERY_BYTES)?).build())
+    }
+
     fn new() -> Result<Self> {
         let mut scalar = HashMap::new();
-        let ours = functions::vector::all().into_iter().chain(pg::shared());
+        let ours = functions::vector::all()
+            .into_iter()
+            .chain(functions::vector_math::all())
+            .chain(pg::shared());
         for udf in builtin::scalar_functions().into_iter().chain(ours) {
             for alias in udf.aliases() {
                 scalar.insert(alias.clone(), udf.clone());
@@ -238,6 +242,7 @@ impl Shared {
         for udf in builtin::aggregate_functions()
             .into_iter()
             .chain([Arc::new(pg::subquery::aggregate())])
+            .chain(pg::json_make::aggregates())
         {
             for alias in udf.aliases() {
                 aggregate.insert(alias.clone(), udf.clone());
@@ -260,7 +265,8 @@ impl Shared {
         options.sql_parser.map_string_types_to_utf8view = false;
         options.sql_parser.enable_ident_normalization = true;
         options.sql_parser.default_null_ordering = "nulls_max".to_owned();
-        options.sql_parser.parse_float_as_decimal = false;
+        options.sql_parser.parse_float_as_decimal = true;
+        options.execution.time_zone = Some("UTC".to_owned());
         // Reused plans must not carry filters that a former run narrowed.
         options.optimizer.enable_dynamic_filter_pushdown = false;
         options.explain.logical_plan_only = false;
@@ -291,7 +297,7 @@ impl Shared {
 }
 
 /// Memory of its own, no files, no URLs.
-pub(super) fn runtime(bytes: usize) -> Result<Arc<RuntimeEnv>> {
+fn runtime(bytes: usize) -> Result<Arc<RuntimeEnv>> {
     RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(bytes)))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))

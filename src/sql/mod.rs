@@ -4,6 +4,8 @@
 //! planned by names that mean one session's `world`, and run by [`Session`]. Only this folder
 //! names DataFusion.
 
+mod admission;
+mod backends;
 mod bounded;
 mod builtin;
 #[cfg(test)]
@@ -13,18 +15,23 @@ mod catalog;
 mod commands;
 mod commitment;
 mod complaints;
+mod copy;
+mod cursor;
 mod dml;
 mod documents;
+mod effects;
 mod embedding;
 #[cfg(test)]
 mod embedding_tests;
 mod engine;
 mod estimate;
+mod explain;
 mod functions;
 mod gateway;
 mod guard;
 mod hoist;
 mod jobs;
+mod kept;
 mod listen;
 mod metering;
 mod nearest;
@@ -33,6 +40,7 @@ mod planner;
 mod prepared;
 mod reembed;
 mod relations;
+mod retyped;
 mod rewrite;
 mod run;
 mod session;
@@ -45,10 +53,12 @@ mod trail;
 mod tuning;
 mod tx;
 mod users;
+mod words;
 mod world;
 mod yielding;
 
 pub use commitment::{Commitment, HOLD_TICK, Hold};
+pub use copy::{CopyAnswer, CopyFormat, CopyKind, CopyTarget, Header};
 pub use engine::Engine;
 pub use guard::Parsed;
 pub use listen::Notification;

@@ -12,15 +12,20 @@ use std::{
 
 use datafusion::{
     arrow::array::{ArrayRef, RecordBatch},
-    execution::SessionState,
+    execution::{SessionState, TaskContext},
     sql::sqlparser::ast,
 };
 use futures::Stream;
 use parking_lot::Mutex;
 
 use super::{
+    admission::Admission,
+    backends::Registered,
     catalog::SessionCatalog,
     commitment::Commitment,
+    copy::CopyAnswer,
+    cursor::Cursors,
+    effects::Marks,
     engine::Engine,
     functions,
     guard::{self, Kind, Parsed},
@@ -70,6 +75,8 @@ pub enum Answer {
         /// The command tag, complete.
         tag: String,
     },
+    /// A COPY, which the wire carries out.
+    Copy(CopyAnswer),
     /// There was no statement.
     Empty,
 }
@@ -118,11 +125,15 @@ pub(super) enum Status {
 pub struct Session {
     pub(super) world: Arc<World>,
     pub(super) state: SessionState,
+    /// What plans run in. It knows no functions: a plan has those that it calls.
+    pub(super) task: Arc<TaskContext>,
     pub(super) names: Names,
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) status: Status,
     pub(super) notices: Vec<Notice>,
     pub(super) listening: Listening,
+    pub(super) cursors: Cursors,
+    pub(super) marks: Marks,
     pub(super) changed: Vec<&'static str>,
     statements: HashMap<String, Arc<Prepared>>,
     pid: Arc<AtomicI32>,
@@ -130,6 +141,8 @@ pub struct Session {
     /// Whether other statements are part of the message.
     pub(super) several: bool,
     pub(super) watch: Option<Arc<dyn Watch>>,
+    pub(super) admission: Admission,
+    pub(super) registered: Option<Registered>,
     listed: Arc<Mutex<Vec<(String, String)>>>,
     _connection: Option<Connection>,
 }
@@ -144,33 +157,33 @@ impl Session {
         let settings = Arc::new(Mutex::new(Settings::default()));
         let commitment = Arc::new(Commitment::default());
         let desk = Arc::new(Desk::new(settings.clone(), commitment.clone()));
-        let (world, runtime, connection) = match login {
+        let (world, state, connection) = match login {
             Login::Tenant(tenant, user) => {
                 tenant.check_open()?;
-                let state = engine.tenant(&tenant);
-                let connection = state.connect(limits::TENANT_CONNECTIONS)?;
-                let runtime = state.runtime()?;
+                let kept = engine.tenant(&tenant);
+                let connection = kept.connect(limits::TENANT_CONNECTIONS)?;
+                let state = kept.session_state(&engine)?;
                 let world = TenantWorld {
                     tenant,
                     user,
-                    state,
+                    state: kept,
                     engine: engine.clone(),
                     tx: Mutex::default(),
                     desk,
                     trail: Mutex::default(),
                     acting_for: Mutex::default(),
                 };
-                (World::Tenant(Box::new(world)), runtime, Some(connection))
+                (World::Tenant(Box::new(world)), state, Some(connection))
             }
             Login::Operator(operator) => {
-                let runtime = engine.operator_runtime.clone();
+                let state = engine.operator_state.clone();
                 (
                     World::Operator(Box::new(OperatorWorld {
                         operator,
                         engine: engine.clone(),
                         desk,
                     })),
-                    runtime,
+                    state,
                     None,
                 )
             }
@@ -189,19 +202,35 @@ impl Session {
             pg::bound(&catalog)
                 .into_iter()
                 .chain(functions::settings::bound(&settings))
+                .chain(functions::server::bound(&world))
                 .collect(),
             pg::relations::pg_catalog(catalog.clone()),
             pg::relations::information_schema(catalog.clone()),
         );
-        let state = engine.session_state(runtime);
+        let none = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        let task = TaskContext::new(
+            None,
+            state.session_id().to_owned(),
+            state.config().clone(),
+            none.0,
+            none.1,
+            none.2,
+            none.3,
+            state.runtime_env().clone(),
+        );
         let mut session = Self {
+            admission: Admission::of(&world),
+            registered: None,
             world,
             state,
+            task: Arc::new(task),
             names,
             settings,
             status: Status::Idle,
             notices: Vec::new(),
             listening: Listening::default(),
+            cursors: Cursors::default(),
+            marks: Marks::default(),
             changed: Vec::new(),
             statements: HashMap::new(),
             pid,
@@ -227,8 +256,14 @@ impl Session {
         self.pid.store(pid, Ordering::Relaxed);
     }
 
-    /// Lets statements that compute for long ask whether they must end.
+    /// The number its client cancels it by; 0 if it has none.
+    pub(super) fn backend_pid(&self) -> i32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// Lets statements that compute for long ask whether they must end, and others end them.
     pub fn set_watch(&mut self, watch: Arc<dyn Watch>) {
+        self.register(self.backend_pid(), watch.clone());
         self.watch = Some(watch);
     }
 
@@ -266,6 +301,7 @@ impl Session {
         if let World::Tenant(world) = &*self.world {
             world.state.meter.statement(&world.acting_user());
         }
+        self.show_active(&prepared.parsed.text);
         let alone = self.status == Status::Idle;
         self.world.desk().begin(self.statement_timeout(), alone);
         // What now() is for this statement.
@@ -458,14 +494,6 @@ impl Session {
         }
     }
 
-    /// A dropped or suspended tenant ends its sessions' statements.
-    fn check_alive(&self) -> Result<()> {
-        match &*self.world {
-            World::Tenant(world) => world.tenant.check_open(),
-            World::Operator(_) => Ok(()),
-        }
-    }
-
     fn check_not_failed(&self, parsed: &Parsed) -> Result<()> {
         let ends = matches!(&parsed.kind, Kind::Sql(s) if matches!(**s, ast::Statement::Rollback { .. } | ast::Statement::Commit { .. }));
         match self.status {
@@ -480,10 +508,13 @@ impl Session {
     /// Commits the transaction's writes with whatever counts wait to be written.
     pub(super) async fn commit(&mut self) -> Result<()> {
         let was = std::mem::replace(&mut self.status, Status::Idle);
-        let outcome = self.write().await;
+        let outcome = match self.hold_cursors().await {
+            Ok(()) => self.write().await,
+            Err(error) => Err(error),
+        };
         self.trail_committed(&outcome);
         self.settings.lock().end_transaction(outcome.is_ok());
-        self.end_listening(outcome.is_ok());
+        self.end_effects(outcome.is_ok());
         self.settings_changed(None);
         if outcome.is_err() && was == Status::Open {
             self.rollback();
@@ -550,7 +581,7 @@ impl Session {
             world.rolled_back();
         }
         self.settings.lock().end_transaction(false);
-        self.end_listening(false);
+        self.end_effects(false);
         self.settings_changed(None);
     }
 

@@ -9,7 +9,7 @@ impl Session {
         for (name, value) in startup {
             match name.as_str() {
                 "options" => {
-                    for (name, value) in startup_options(value) {
+                    for (name, value) in settings::startup_options(value) {
                         self.set(&name, &value, false)?;
                     }
                 }
@@ -25,21 +25,4 @@ impl Session {
         self.changed.clear();
         Ok(())
     }
-}
-
-/// `-c name=value -c name=value`, as libpq sends it in `options`.
-fn startup_options(text: &str) -> Vec<(String, String)> {
-    let mut words = text.split_whitespace();
-    let mut pairs = Vec::new();
-    while let Some(word) = words.next() {
-        let pair = match word.strip_prefix("-c") {
-            Some("") => words.next(),
-            Some(rest) => Some(rest),
-            None => word.strip_prefix("--"),
-        };
-        if let Some((name, value)) = pair.and_then(|p| p.split_once('=')) {
-            pairs.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    pairs
 }

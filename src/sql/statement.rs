@@ -1,7 +1,7 @@
 //! What one running statement knows of itself: since when it runs, what it asked models and what that cost.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -12,7 +12,7 @@ use std::{
 use datafusion::common::ScalarValue;
 use parking_lot::Mutex;
 
-use super::{commitment::Commitment, session::Notice, settings::Settings};
+use super::{commitment::Commitment, cursor::CursorInfo, listen::Said, session::Notice, settings::Settings};
 use crate::{
     ai::gate::Purse,
     error::{Code, Error, Result},
@@ -25,6 +25,12 @@ pub(super) struct Desk {
     pub(super) settings: Arc<Mutex<Settings>>,
     /// Messages for the client.
     pub(super) notices: Mutex<Vec<Notice>>,
+    /// The session's cursors, for `pg_cursors`.
+    pub(super) cursors: Mutex<Vec<CursorInfo>>,
+    /// The channels it listens to, for `pg_listening_channels()`.
+    pub(super) channels: Mutex<BTreeSet<String>>,
+    /// What its transaction has to say.
+    pub(super) said: Mutex<Said>,
     statement: Mutex<Arc<Statement>>,
     /// Whether the running statement is a transaction of its own.
     alone: AtomicBool,
@@ -36,6 +42,9 @@ impl Desk {
         Self {
             settings,
             notices: Mutex::default(),
+            cursors: Mutex::default(),
+            channels: Mutex::default(),
+            said: Mutex::default(),
             statement: Mutex::new(Arc::new(Statement::new(limits::STATEMENT_TIMEOUT))),
             alone: AtomicBool::new(false),
             commitment,
@@ -63,14 +72,23 @@ impl Desk {
 
     /// Tells the client something beside the answer.
     pub(super) fn notice(&self, message: String, hint: Option<String>) {
+        self.tell("NOTICE", "00000", message, hint);
+    }
+
+    /// Warns the client.
+    pub(super) fn warn(&self, message: String) {
+        self.tell("WARNING", "01000", message, None);
+    }
+
+    fn tell(&self, severity: &'static str, code: &'static str, message: String, hint: Option<String>) {
         let mut notices = self.notices.lock();
         if notices.iter().any(|told| told.message == message) {
             return; // once is enough, however many rows it is true of
         }
         if notices.len() < limits::STATEMENT_NOTICES {
             notices.push(Notice {
-                severity: "NOTICE",
-                code: "00000",
+                severity,
+                code,
                 message,
                 hint,
             });

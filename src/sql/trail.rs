@@ -88,7 +88,20 @@ impl Subject {
                 object: statement.names().join(", "),
                 ..Self::new(Class::Users, statement.tag())
             },
-            Kind::Listen | Kind::Unlisten | Kind::Nothing(_) => Self::new(Class::Session, words(&parsed.text, 1)),
+            Kind::Copy(copy) => match copy.read_by() {
+                Ok(query) => Self {
+                    object: first_relation(query),
+                    ..Self::new(Class::Read, "COPY")
+                },
+                Err(table) => Self {
+                    object: table.to_string(),
+                    ..Self::new(Class::Write, "COPY")
+                },
+            },
+            Kind::CurrentOf(_) => Self::new(Class::Write, words(&parsed.text, 1)),
+            Kind::Channel(_) | Kind::Declare(_) | Kind::Fetch(_) | Kind::Close(_) | Kind::Nothing => {
+                Self::new(Class::Session, words(&parsed.text, 1))
+            }
             Kind::Sql(statement) => Self::of_sql(statement, plan),
         }
     }

@@ -6,7 +6,7 @@ use super::world::TenantWorld;
 use crate::{
     error::{Code, Error, Result},
     policy::audit::{Class, Entry},
-    tenant::Role,
+    tenant::{Role, User},
 };
 
 /// A change to the users of the session's own tenant.
@@ -99,12 +99,16 @@ impl UserStatement {
         }
     }
 
+    /// Whether the user changes no more than their own password.
+    pub(super) fn is_own_password(&self, actor: &User) -> bool {
+        matches!(self, Self::Alter { name, role: None, .. } if *name == actor.name)
+    }
+
     /// Carries it out for a user who must be an owner, or who changes no more than their own password. Each
     /// change and its entry in the log are one commit.
     pub(super) async fn run(&self, world: &TenantWorld) -> Result<()> {
         let (tenant, actor) = (&world.tenant, &world.user);
-        let own_password = matches!(self, Self::Alter { name, role: None, .. } if *name == actor.name);
-        if actor.role != Role::Owner && !own_password {
+        if actor.role != Role::Owner && !self.is_own_password(actor) {
             return Err(
                 Error::new(Code::InsufficientPrivilege, "permission denied to change users")
                     .with_hint("ask a user of role owner"),

@@ -173,12 +173,38 @@ impl Tenant {
         super::blocking(move || {
             let change = change()?; // hashes a password: before the lock
             let _one_at_a_time = tenant.live.users.lock().unwrap_or_else(PoisonError::into_inner);
-            change.apply(&tenant.live, |mut request| {
+            let changed = change.apply(&tenant.live, |mut request| {
                 request.append(entry.into_iter().collect())?;
                 tenant.directory.committer.submit_blocking(request)
-            })
+            });
+            tenant.live.users_changed.fetch_add(1, Ordering::SeqCst);
+            changed
         })
         .await
+    }
+
+    /// How often users have changed since the start: as long as it is the same, so is what [`Tenant::admits`]
+    /// says. Costs an atomic read.
+    pub fn users_changed(&self) -> u64 {
+        self.live.users_changed.load(Ordering::SeqCst)
+    }
+
+    /// Whether this user could log in again as it did: it exists, has the same password and no lower role.
+    pub fn admits(&self, user: &User) -> Result<bool> {
+        let found = users::find(&self.live.plane, Table::Users, &user.name)?;
+        Ok(found.is_some_and(|(record, _)| {
+            user.verifier.as_ref() == Some(&record.verifier) && (record.role == user.role || record.role == Role::Owner)
+        }))
+    }
+
+    /// The same user after a change of its own: the session that made it goes on.
+    pub fn admitted_again(&self, user: &User) -> Result<Option<User>> {
+        let found = users::find(&self.live.plane, Table::Users, &user.name)?;
+        Ok(found.map(|(record, _)| User {
+            name: record.name,
+            role: user.role,
+            verifier: Some(record.verifier),
+        }))
     }
 
     /// Where the log ends. Fails with [`Code::Corrupted`].

@@ -190,6 +190,7 @@ impl Attempt {
                         User {
                             name: record.name,
                             role: record.role,
+                            verifier: Some(record.verifier),
                         },
                     ))
                 }

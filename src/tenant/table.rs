@@ -66,6 +66,16 @@ tables! {
     Secrets = 19, "secrets", Tenant;
     /// Vectors of chunks, by embedding model.
     Vectors = 20, "vectors", Tenant;
+    /// What the tenant has made: schemas, tables, views, sequences.
+    Catalog = 21, "catalog", Tenant;
+    /// Rows of tables that are not in a block, and marks of those that were deleted from one.
+    Rows = 22, "rows", Tenant;
+    /// What each block of a table's rows holds; one that is not here does not exist.
+    BlockHeads = 23, "block_heads", Tenant;
+    /// Columns of blocks.
+    Blocks = 24, "blocks", Tenant;
+    /// Numbers that sequences have reached.
+    Sequences = 25, "sequences", Tenant;
     /// The tenant's log; written only by [`Batch::append`](super::Batch::append).
     Audit = 40, "audit_log", Directory;
     /// Who exists; read and written only by the directory.

@@ -9,7 +9,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -46,16 +46,28 @@ pub(super) struct Interrupt {
     notify: Notify,
     /// Of the running statement.
     deadline: Mutex<Option<Instant>>,
+    /// Whether the connection must end.
+    terminated: AtomicBool,
 }
 
 impl Watch for Interrupt {
     fn verdict(&self) -> Option<&'static str> {
         let late = || lock(&self.deadline).is_some_and(|deadline| Instant::now() >= deadline);
         match self.state.load(Ordering::SeqCst) {
+            _ if self.terminated.load(Ordering::SeqCst) => Some(BY_USER),
             CANCELLED => Some(BY_USER),
             RUNNING if late() => Some(BY_TIMEOUT),
             _ => None,
         }
+    }
+
+    fn cancel(&self) {
+        self.interrupt();
+    }
+
+    fn terminate(&self) {
+        self.terminated.store(true, Ordering::SeqCst);
+        self.notify.notify_waiters();
     }
 }
 
@@ -71,7 +83,7 @@ impl Interrupt {
     }
 
     /// Stops the running statement; between statements nothing happens, as in PostgreSQL.
-    fn cancel(&self) {
+    fn interrupt(&self) {
         if self
             .state
             .compare_exchange(RUNNING, CANCELLED, Ordering::SeqCst, Ordering::SeqCst)
@@ -82,11 +94,20 @@ impl Interrupt {
     }
 
     async fn cancelled(&self) {
+        self.until(|| self.state.load(Ordering::SeqCst) == CANCELLED).await;
+    }
+
+    /// Returns once another session has ended this one.
+    pub(super) async fn terminated(&self) {
+        self.until(|| self.terminated.load(Ordering::SeqCst)).await;
+    }
+
+    async fn until(&self, so: impl Fn() -> bool) {
         loop {
             // Listening starts before the look, so that a cancel in between is not missed.
             let mut notified = std::pin::pin!(self.notify.notified());
             notified.as_mut().enable();
-            if self.state.load(Ordering::SeqCst) == CANCELLED {
+            if so() {
                 return;
             }
             notified.await;
@@ -166,6 +187,7 @@ impl Running {
         });
         let interruption = tokio::select! {
             biased;
+            () = self.interrupt.terminated() => Trouble::Fatal(stopping()),
             () = self.interrupt.cancelled() => canceled(BY_USER),
             _ = self.stop.wait_for(|stop| *stop == Stop::Now) => Trouble::Fatal(stopping()),
             result = &mut part => return ended(result),
@@ -279,7 +301,7 @@ impl Cancels {
             _ => None,
         };
         match hit {
-            Some(interrupt) => interrupt.cancel(),
+            Some(interrupt) => interrupt.interrupt(),
             None => self.guessed_wrong(peer),
         }
     }

@@ -405,6 +405,24 @@ pub const SURFACES: &[Surface] = &[
         "LISTEN bulkhead_alerts", "SELECT 1", "LISTEN \"{b}\"", "LISTEN \"{b}.bulkhead_alerts\"", "UNLISTEN \"{b}\"",
         "SELECT 1", "UNLISTEN *",
     ]),
+    surface(Statement, "speaking", &[
+        "NOTIFY \"{b}\"", "NOTIFY orders, '{b_user}'", "SELECT pg_notify('{b}', 'x')", "SELECT * FROM pg_listening_channels()",
+    ]),
+    surface(Statement, "copying", &[
+        "COPY documents (title, content) TO STDOUT", "COPY (SELECT * FROM chunks) TO STDOUT WITH CSV HEADER",
+        "COPY {b}.documents TO STDOUT", "COPY \"{b}\".ai.documents TO STDOUT BINARY", "COPY {b_user} FROM STDIN",
+        "COPY (SELECT content FROM documents WHERE content LIKE '%{token}%') TO STDOUT",
+    ]),
+    surface(Statement, "cursors", &[
+        "BEGIN", "DECLARE c SCROLL CURSOR FOR SELECT title, content FROM documents WHERE content NOT LIKE '%{token}%' ORDER BY title",
+        "FETCH LAST FROM c", "MOVE BACKWARD ALL IN c", "FETCH ALL FROM c", "SELECT name, statement FROM pg_cursors", "COMMIT",
+        "CLOSE {b_user}",
+    ]),
+    surface(Statement, "plans", &[
+        "EXPLAIN SELECT * FROM documents WHERE title = '{b}'", "EXPLAIN (FORMAT JSON) SELECT count(*) FROM chunks",
+        "EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) SELECT * FROM documents WHERE content LIKE '%{token}%'",
+        "EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) SELECT * FROM {b}.documents",
+    ]),
     surface(Setting, "everything else", &[
         "SET bulkhead.tenant = '{b}'", "SELECT set_config('bulkhead.tenant', '{b}', false)", "SET ROLE {b_user}",
         "SET SESSION AUTHORIZATION {b_user}", "SELECT current_setting('bulkhead.tenant')", "SHOW ALL",
