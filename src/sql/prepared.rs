@@ -23,6 +23,7 @@ use super::{
     complaints::from_datafusion,
     dml, functions,
     guard::{Kind, Parsed},
+    hoist,
     kept::Kept,
     pg,
     planner::Context,
@@ -172,7 +173,7 @@ impl Session {
         let frozen = timely(&plan)?;
         let (plan, optimized) = match frozen {
             true => (plan, false),
-            false => (self.state.optimize(&plan).map_err(from_datafusion)?, true),
+            false => (self.optimized(&plan)?, true),
         };
         let columns = match optimized {
             true => columns_as(&told, plan.schema().as_arrow()),
@@ -197,6 +198,12 @@ impl Session {
             declared: declared.to_vec(),
             catalog: self.catalog()?,
         })
+    }
+
+    /// A plan that is ready to become a physical one.
+    pub(super) fn optimized(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        let optimized = self.state.optimize(plan).and_then(hoist::hoist);
+        optimized.map_err(from_datafusion)
     }
 
     /// What exists, as the running statement sees it.
