@@ -46,7 +46,10 @@ codes! {
     ProtocolViolation = "08P01", Fix;
     /// A statement this server does not do.
     Unsupported = "0A000", Fix;
+    CardinalityViolation = "21000", Fix;
     DataException = "22000", Fix;
+    /// Text or a list that does not fit its column.
+    StringTooLong = "22001", Fix;
     NumericOutOfRange = "22003", Fix;
     InvalidDatetime = "22007", Fix;
     DatetimeOverflow = "22008", Fix;
@@ -56,11 +59,15 @@ codes! {
     InvalidParameterValue = "22023", Fix;
     InvalidText = "22P02", Fix;
     InvalidBinary = "22P03", Fix;
+    /// Bytes of a COPY that are no row.
+    BadCopyFormat = "22P04", Fix;
+    SequenceLimit = "2200H", Fix;
     NotNull = "23502", Fix;
     ForeignKeyViolation = "23503", Fix;
     UniqueViolation = "23505", Fix;
     CheckViolation = "23514", Fix;
     ActiveTransaction = "25001", Fix;
+    ReadOnlyTransaction = "25006", Fix;
     NoActiveTransaction = "25P01", Fix;
     InFailedTransaction = "25P02", Fix;
     IdleInTransaction = "25P03", Retry;
@@ -72,6 +79,7 @@ codes! {
     InvalidCursorName = "34000", Fix;
     InvalidSavepoint = "3B001", Fix;
     SerializationFailure = "40001", Retry;
+    Deadlock = "40P01", Retry;
     InsufficientPrivilege = "42501", Fix;
     Syntax = "42601", Fix;
     DuplicateColumn = "42701", Fix;
@@ -81,11 +89,17 @@ codes! {
     DuplicateObject = "42710", Fix;
     GroupingError = "42803", Fix;
     DatatypeMismatch = "42804", Fix;
+    WrongObjectType = "42809", Fix;
+    /// A value for a column that is always generated.
+    GeneratedAlways = "428C9", Fix;
+    CannotCoerce = "42846", Fix;
     UndefinedFunction = "42883", Fix;
     UndefinedTable = "42P01", Fix;
     UndefinedParameter = "42P02", Fix;
     DuplicateCursor = "42P03", Fix;
     DuplicatePrepared = "42P05", Fix;
+    InvalidColumnReference = "42P10", Fix;
+    InvalidCursorDefinition = "42P11", Fix;
     DiskFull = "53100", Wait;
     OutOfMemory = "53200", Wait;
     TooManyConnections = "53300", Wait;
@@ -93,6 +107,7 @@ codes! {
     TooLarge = "54000", Fix;
     TooComplex = "54001", Fix;
     NotReady = "55000", Wait;
+    LockNotAvailable = "55P03", Retry;
     QueryCanceled = "57014", Retry;
     Shutdown = "57P01", Retry;
     IdleTimeout = "57P05", Retry;
@@ -124,7 +139,24 @@ struct More {
     hint: Option<String>,
     reason: Option<&'static str>,
     position: Option<usize>,
+    context: Option<String>,
+    object: Object,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What an error is about, for programs: each is sent in a field of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Object {
+    /// The schema of the table.
+    pub schema: Option<String>,
+    /// The table.
+    pub table: Option<String>,
+    /// The column.
+    pub column: Option<String>,
+    /// The type.
+    pub data_type: Option<String>,
+    /// The constraint.
+    pub constraint: Option<String>,
 }
 
 impl Error {
@@ -166,10 +198,40 @@ impl Error {
         self
     }
 
+    /// The table that it is about.
+    #[must_use]
+    pub fn with_table(mut self, schema: &str, table: &str) -> Self {
+        let object = &mut self.more().object;
+        object.schema = Some(schema.to_owned());
+        object.table = Some(table.to_owned());
+        self
+    }
+
+    /// The column that it is about.
+    #[must_use]
+    pub fn with_column(mut self, column: &str) -> Self {
+        self.more().object.column = Some(column.to_owned());
+        self
+    }
+
+    /// The constraint that does not hold.
+    #[must_use]
+    pub fn with_constraint(mut self, constraint: &str) -> Self {
+        self.more().object.constraint = Some(constraint.to_owned());
+        self
+    }
+
     /// Where in the statement, as a 1-based character position.
     #[must_use]
     pub fn with_position(mut self, position: usize) -> Self {
         self.more().position = Some(position);
+        self
+    }
+
+    /// Where in what the client sent beside the statement, as PostgreSQL's CONTEXT says it.
+    #[must_use]
+    pub fn with_context(mut self, context: impl Into<String>) -> Self {
+        self.more().context = Some(context.into());
         self
     }
 
@@ -189,6 +251,8 @@ impl Error {
                 hint: m.hint.clone(),
                 reason: m.reason,
                 position: m.position,
+                context: m.context.clone(),
+                object: m.object.clone(),
                 source: None,
             })
         });
@@ -226,6 +290,16 @@ impl Error {
     /// See [`Error::with_reason`].
     pub fn reason(&self) -> Option<&'static str> {
         self.more.as_ref()?.reason
+    }
+
+    /// See [`Error::with_context`].
+    pub fn context(&self) -> Option<&str> {
+        self.more.as_ref()?.context.as_deref()
+    }
+
+    /// What it is about.
+    pub fn object(&self) -> Option<&Object> {
+        self.more.as_ref().map(|more| &more.object)
     }
 
     /// See [`Error::with_position`].

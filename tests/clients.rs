@@ -3,10 +3,10 @@
 
 mod common;
 
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use common::server::{Server, fails, one, password_of, rows};
+use common::tools::{exists, python, shown};
 use common::{skipped, tests_dir};
 
 const T: &str = "acme";
@@ -18,21 +18,6 @@ async fn served() -> Server {
     let sql = "INSERT INTO documents (title, content) VALUES ('Foreign', 'The secret of umbra is mauve.')";
     other.batch_execute(sql).await.expect("inserted");
     server
-}
-
-fn exists(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .output()
-        .is_ok_and(|o| o.status.success())
-}
-
-fn shown(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
 }
 
 /// psql with a script; standard and error output.
@@ -153,44 +138,14 @@ async fn psql_does_it_all() {
     server.assert_alive();
 }
 
-/// A virtual environment with psycopg 3, made once under the target directory.
-fn python() -> PathBuf {
-    let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("clients-venv");
-    let python = place.join("bin/python");
-    let has_it = || {
-        Command::new(&python)
-            .args(["-c", "import psycopg; psycopg.pq.__impl__"])
-            .output()
-            .is_ok_and(|o| o.status.success())
-    };
-    if !has_it() {
-        let made = Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&place)
-            .output()
-            .expect("python3 runs");
-        assert!(made.status.success(), "no virtual environment: {}", shown(&made));
-        let installed = Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "psycopg[binary]==3.*"])
-            .output()
-            .expect("pip runs");
-        assert!(
-            installed.status.success() && has_it(),
-            "psycopg cannot be installed: {}",
-            shown(&installed)
-        );
-    }
-    python
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn psycopg_does_it_all() {
-    if !exists("python3") {
-        skipped("python3 is not installed");
-        return;
-    }
+    let python = match python() {
+        Ok(python) => python,
+        Err(why) => return skipped(&why),
+    };
     let mut server = served().await;
-    let output = Command::new(python())
+    let output = Command::new(python)
         .arg(tests_dir().join("clients/psycopg3.py"))
         .arg(server.port.to_string())
         .output()

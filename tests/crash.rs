@@ -2,6 +2,8 @@
 
 mod common;
 
+#[path = "crash/balances.rs"]
+mod balances;
 #[path = "crash/disk.rs"]
 mod disk;
 #[path = "crash/kill.rs"]

@@ -3,6 +3,10 @@
 
 mod common;
 
+#[path = "wire/copy.rs"]
+mod copy;
+#[path = "wire/cursors.rs"]
+mod cursors;
 #[path = "wire/extended.rs"]
 mod extended;
 #[path = "wire/frames.rs"]
@@ -15,6 +19,8 @@ mod listening;
 mod logins;
 #[path = "wire/running.rs"]
 mod running;
+#[path = "wire/sessions.rs"]
+mod sessions;
 #[path = "wire/tls.rs"]
 mod tls;
 #[path = "wire/values.rs"]

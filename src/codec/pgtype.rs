@@ -46,13 +46,16 @@ types! {
     Int8 "int8" 20 1016 8 'N';
     Int2 "int2" 21 1005 2 'N';
     Int4 "int4" 23 1007 4 'N';
+    Int2vector "int2vector" 22 1006 -1 'A';
     Regproc "regproc" 24 1008 4 'N';
     Text "text" 25 1009 -1 'S';
     Oid "oid" 26 1028 4 'N';
+    Oidvector "oidvector" 30 1013 -1 'A';
     Json "json" 114 199 -1 'U';
     Float4 "float4" 700 1021 4 'N';
     Float8 "float8" 701 1022 8 'N';
     Unknown "unknown" 705 0 -2 'X';
+    Aclitem "aclitem" 1033 1034 16 'U';
     Bpchar "bpchar" 1042 1014 -1 'S';
     Varchar "varchar" 1043 1015 -1 'S';
     Date "date" 1082 1182 4 'D';
@@ -65,6 +68,8 @@ types! {
     Regtype "regtype" 2206 2211 4 'N';
     Void "void" 2278 0 4 'P';
     Uuid "uuid" 2950 2951 16 'U';
+    Tsvector "tsvector" 3614 3643 -1 'U';
+    Tsquery "tsquery" 3615 3645 -1 'U';
     Jsonb "jsonb" 3802 3807 -1 'U';
     Vector "vector" 16385 16386 -1 'U';
     Halfvec "halfvec" 16387 16388 -1 'U';
@@ -238,6 +243,15 @@ impl<'de> Deserialize<'de> for PgType {
 }
 
 impl Scalar {
+    /// The element of `int2vector` and `oidvector`, which are arrays with another text form.
+    pub const fn vector_item(self) -> Option<Scalar> {
+        match self {
+            Self::Int2vector => Some(Self::Int2),
+            Self::Oidvector => Some(Self::Oid),
+            _ => None,
+        }
+    }
+
     /// See [`PgType::arrow`]. `uuid`, `json` and `jsonb` are text in their canonical form; a
     /// `vector` is a list of 4-byte floats.
     pub fn arrow(self) -> DataType {
@@ -256,7 +270,10 @@ impl Scalar {
             Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Self::Numeric => DataType::Decimal128(38, 9),
             Self::Vector | Self::Halfvec => DataType::List(Arc::new(Field::new("item", DataType::Float32, true))),
+            Self::Int2vector => DataType::List(Arc::new(Field::new("item", DataType::Int16, true))),
+            Self::Oidvector => DataType::List(Arc::new(Field::new("item", DataType::Int32, true))),
             Self::Void => DataType::Null,
+            Self::Aclitem | Self::Tsvector | Self::Tsquery => DataType::Utf8,
             Self::Char | Self::Name | Self::Text | Self::Json | Self::Unknown | Self::Bpchar => DataType::Utf8,
             Self::Varchar | Self::Uuid | Self::Jsonb => DataType::Utf8,
         }

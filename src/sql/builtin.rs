@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use datafusion::{
+    config::ConfigOptions,
     execution::SessionStateDefaults,
     logical_expr::{AggregateUDF, ScalarUDF},
 };
 
-use super::bounded::bounded;
+use super::{bounded::bounded, retyped::retyped};
 
 /// Functions in FROM.
 pub(super) const TABLE_FUNCTIONS: &[&str] = &["generate_series", "range"];
@@ -107,14 +108,8 @@ const SCALAR: &[&str] = &[
     "current_date",
     "current_time",
     "date_bin",
-    "date_part",
-    "date_trunc",
     "from_unixtime",
-    "make_date",
     "now",
-    "to_char",
-    "to_date",
-    "to_timestamp",
     "to_timestamp_micros",
     "to_timestamp_millis",
     "to_timestamp_nanos",
@@ -209,10 +204,14 @@ const AGGREGATE: &[&str] = &[
 /// DataFusion's scalar functions that exist here.
 pub(super) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let all = SessionStateDefaults::default_scalar_functions();
+    let mut config = ConfigOptions::default();
+    config.execution.time_zone = Some("UTC".to_owned());
+    let configured = |f: Arc<ScalarUDF>| f.inner().with_updated_config(&config).map_or(f, Arc::new);
     all.into_iter()
+        .map(configured)
         .filter_map(|f| {
             if SCALAR.contains(&f.name()) {
-                Some(f)
+                Some(retyped(f))
             } else {
                 bounded(f)
             }
@@ -224,5 +223,5 @@ pub(super) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
 pub(super) fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
     let mut all = SessionStateDefaults::default_aggregate_functions();
     all.retain(|f| AGGREGATE.contains(&f.name()));
-    all
+    all.into_iter().map(super::pg::aggregates::typed).collect()
 }

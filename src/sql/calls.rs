@@ -70,6 +70,13 @@ impl TableCall {
     }
 }
 
+impl TableCall {
+    /// The function's name.
+    pub(super) fn function_name(&self) -> &'static str {
+        self.function.name
+    }
+}
+
 impl fmt::Debug for TableCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         UserDefinedLogicalNodeCore::fmt_for_explain(self, f)
@@ -171,12 +178,18 @@ impl ExtensionPlanner for Planner {
     }
 }
 
-#[derive(Debug)]
 struct CallStream {
     function: &'static Function,
     world: Arc<World>,
     args: Vec<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
+}
+
+/// What EXPLAIN says of it.
+impl fmt::Debug for CallStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "function {}", self.function.name)
+    }
 }
 
 impl CallStream {

@@ -174,6 +174,12 @@ impl pg::catalog::Snapshots for SessionCatalog {
                 })
                 .collect(),
             prepared: self.prepared.lock().clone(),
+            channels: self.world.desk().channels.lock().iter().cloned().collect(),
+            activity: match &*self.world {
+                World::Tenant(world) => world.state.backends.list(world),
+                World::Operator(_) => Vec::new(),
+            },
+            cursors: self.world.desk().cursors.lock().clone(),
             pid: self.pid.load(Ordering::Relaxed),
             started_micros: self.started_micros,
             application_name: settings::find("application_name")

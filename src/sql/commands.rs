@@ -7,7 +7,6 @@ use datafusion::{
         array::{ArrayRef, RecordBatch, StringArray},
         datatypes::Schema,
     },
-    physical_plan::displayable,
     sql::sqlparser::ast::{
         self, ContextModifier, DiscardObject, Expr, Ident, Reset, Set, Statement, TransactionAccessMode,
         TransactionIsolationLevel, TransactionMode, Value,
@@ -53,11 +52,13 @@ impl Session {
             Statement::Savepoint { name } => {
                 self.in_transaction("SAVEPOINT")?;
                 self.with_tx(|tx| tx.savepoint(&name.value));
+                self.set_mark(&name.value);
                 done("SAVEPOINT")
             }
             Statement::ReleaseSavepoint { name } => {
                 self.in_transaction("RELEASE SAVEPOINT")?;
                 self.savepoint_exists(name, self.with_tx(|tx| tx.release(&name.value)))?;
+                self.marks.release(&name.value);
                 done("RELEASE")
             }
             Statement::Rollback {
@@ -69,26 +70,17 @@ impl Session {
                     self.with_tx(|tx| Some(tx.rollback_to(&name.value)))
                         .unwrap_or(Ok(true))?,
                 )?;
+                self.roll_back_to_mark(&name.value);
                 self.status = Status::Open;
                 done("ROLLBACK")
             }
-            Statement::Explain {
-                analyze,
-                verbose,
-                format,
-                options,
-                statement,
-                describe_alias,
-                ..
-            } => {
-                if *analyze || format.is_some() || options.is_some() || *describe_alias != ast::DescribeAlias::Explain {
-                    return Err(Error::new(
-                        Code::Unsupported,
-                        "EXPLAIN takes no options here except VERBOSE",
-                    ));
-                }
-                self.explain(statement, *verbose).await
-            }
+            Statement::Explain { describe_alias, .. } => match describe_alias {
+                ast::DescribeAlias::Explain => self.explain(statement).await,
+                _ => Err(Error::new(
+                    Code::Syntax,
+                    format!("syntax error at or near \"{describe_alias}\""),
+                )),
+            },
             Statement::Prepare {
                 name,
                 data_types,
@@ -141,9 +133,7 @@ impl Session {
                             "DISCARD ALL cannot run inside a transaction block",
                         ));
                     }
-                    self.drop_all_statements();
-                    self.reset_all();
-                    self.listening.stop();
+                    self.discard_all();
                     return done("DISCARD ALL");
                 }
                 done(match object_type {
@@ -167,7 +157,10 @@ impl Session {
         match &*self.world {
             World::Tenant(world) => {
                 self.point_of_no_return();
-                statement.run(&world.tenant, &world.user).await?;
+                statement.run(world).await?;
+                if statement.is_own_password(&world.user) {
+                    self.admit_again()?;
+                }
             }
             World::Operator(_) => return Err(UserStatement::refuse_operator()),
         }
@@ -194,6 +187,11 @@ impl Session {
             Set::SetTransaction {
                 modes, snapshot: None, ..
             } => check_modes(modes)?,
+            // Back to who logged in, which nobody can have left.
+            Set::SetSessionAuthorization(ast::SetSessionAuthorizationParam {
+                kind: ast::SetSessionAuthorizationParamKind::Default,
+                ..
+            }) => {}
             Set::SetRole { .. } | Set::SetSessionAuthorization(_) => {
                 return Err(
                     Error::new(Code::InsufficientPrivilege, "a session keeps the user it logged in as")
@@ -217,28 +215,6 @@ impl Session {
         }
         let setting = settings::find(&name)?;
         texts(&[setting.name], vec![vec![settings.get(setting)]], "SHOW")
-    }
-
-    async fn explain(&mut self, statement: &Statement, verbose: bool) -> Result<Answer> {
-        let parsed = Parsed {
-            text: String::new(),
-            kind: Kind::Sql(Box::new(statement.clone())),
-        };
-        let prepared = self.plan(&parsed, &[])?;
-        let physical = match &prepared.plan {
-            Plan::Query(query) => self.physical(query, &[]).await?,
-            Plan::Write(write) => self.physical_of(write.input(), true).await?,
-            Plan::Command => {
-                return Err(Error::new(
-                    Code::Unsupported,
-                    "EXPLAIN of this statement is not supported",
-                ));
-            }
-        };
-        let text = displayable(physical.as_ref()).indent(verbose).to_string();
-        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        lines.extend(self.model_calls(&physical).await?);
-        texts(&["QUERY PLAN"], vec![lines], "EXPLAIN")
     }
 
     async fn end(&mut self, commit: bool, chain: bool) -> Result<Answer> {
@@ -285,7 +261,7 @@ impl Session {
     }
 
     /// The constant arguments of EXECUTE, as arrays of the parameters' types.
-    async fn constants(&mut self, values: &[Expr], types: &[PgType]) -> Result<Vec<ArrayRef>> {
+    pub(super) async fn constants(&mut self, values: &[Expr], types: &[PgType]) -> Result<Vec<ArrayRef>> {
         if values.len() != types.len() {
             return Err(Error::new(
                 Code::Syntax,

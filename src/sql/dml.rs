@@ -45,6 +45,16 @@ pub(super) struct Write {
 }
 
 impl Write {
+    /// What it does and to which relation, for EXPLAIN.
+    pub(super) fn verb(&self) -> (&'static str, &'static str) {
+        let verb = match self.action {
+            Action::Insert => "Insert",
+            Action::Update(_) => "Update",
+            Action::Delete => "Delete",
+        };
+        (verb, self.relation.name)
+    }
+
     /// The plan of the rows, for EXPLAIN.
     pub(super) fn input(&self) -> &LogicalPlan {
         &self.input
@@ -122,7 +132,7 @@ impl Session {
     }
 
     /// The relation that a statement writes.
-    fn target(&self, name: &ObjectName) -> Result<&'static Relation> {
+    pub(super) fn target(&self, name: &ObjectName) -> Result<&'static Relation> {
         let parts: Vec<String> = name
             .0
             .iter()
@@ -197,6 +207,9 @@ impl Session {
         };
         if self.world.operator().is_ok() {
             self.point_of_no_return();
+        }
+        if let World::Tenant(world) = &*self.world {
+            world.wrote(count);
         }
         let written = writer(self.world.clone(), change).await?;
         // Before the commit: an error in RETURNING undoes the write.

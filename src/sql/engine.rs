@@ -1,7 +1,7 @@
 //! The process's one engine: what all sessions share, none of which holds anything of a tenant.
 //!
-//! Functions, optimizer rules and planners are made once here. A session gets a copy of the shared
-//! state (reference counts) with its tenant's memory pool, so opening one costs microseconds.
+//! Functions, optimizer rules and planners are made once here. A tenant gets a copy of the shared state
+//! with a memory pool of its own, and each of its sessions a copy of that (reference counts).
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -19,15 +19,16 @@ use datafusion::{
     logical_expr::{AggregateUDF, ScalarUDF, WindowUDF, planner::ExprPlanner},
     prelude::SessionConfig,
 };
+use futures::{StreamExt, stream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{builtin, calls, functions, nearest::NearestRule, pg, reembed, world::TenantState, yielding::Yielding};
 use crate::{
-    ai::{gate::Gate, tokens, webhook::Webhooks},
+    ai::{gate::Gate, provider::Upstreams, tokens, trust::Authorities, webhook::Webhooks},
     error::{Code, Error, Result},
     ledger::{
-        self,
+        self, account,
         meter::{self, Meter},
         model::Models,
         price::Prices,
@@ -37,6 +38,7 @@ use crate::{
         usage::now_micros,
     },
     limits,
+    policy::audit,
     tenant::{Directory, PerTenant, Tenant},
 };
 
@@ -54,8 +56,8 @@ pub struct Engine {
     pub(super) providers: Cached<Providers>,
     /// Wakes the work that embeds documents anew.
     pub(super) reembed: Notify,
-    /// Query memory of the operator's sessions together.
-    pub(super) operator_runtime: Arc<RuntimeEnv>,
+    /// What the operator's sessions start from: query memory of theirs together.
+    pub(super) operator_state: SessionState,
     /// Held from the checks of a change to the operator's tables to its commit.
     pub(super) operator_writes: tokio::sync::Mutex<()>,
 }
@@ -83,22 +85,31 @@ impl Engine {
     /// # Errors
     /// Those of the directory.
     pub fn new(directory: Arc<Directory>) -> Result<Arc<Self>> {
+        Self::trusting(directory, Authorities::default())
+    }
+
+    /// The same; certificates of these authorities are trusted at providers and webhooks, too.
+    ///
+    /// # Errors
+    /// Those of the directory.
+    pub fn trusting(directory: Arc<Directory>, authorities: Authorities) -> Result<Arc<Self>> {
         directory.seed(ledger::defaults()?)?;
         // The tokenizer's table takes a fifth of a second to load; the first statement need not wait.
         std::thread::spawn(|| tokens::count_tokens("warm"));
+        let shared = Shared::new()?;
         Ok(Arc::new(Self {
             directory,
-            shared: Shared::new()?,
+            operator_state: shared.state()?,
+            shared,
             tenants: PerTenant::new(),
             meters: Arc::new(PerTenant::new()),
             prices: Arc::default(),
             models: Cached::default(),
             tiers: Arc::default(),
-            gate: Gate::default(),
-            webhooks: Arc::default(),
+            gate: Gate::new(Upstreams::trusting(authorities.clone())),
+            webhooks: Arc::new(Webhooks::trusting(authorities)),
             providers: Cached::default(),
             reembed: Notify::new(),
-            operator_runtime: runtime(limits::TENANT_QUERY_BYTES)?,
             operator_writes: tokio::sync::Mutex::default(),
         }))
     }
@@ -108,19 +119,63 @@ impl Engine {
         &self.directory
     }
 
-    /// Work that goes on beside the sessions, until `stop`: counts are written each second, what has
+    /// Work that goes on beside the sessions, until `stop`: what a former process left is settled, counts and logs are written each second, what has
     /// expired is deleted each hour, fine-tunings are followed, and documents are embedded anew where another model
     /// was set.
     pub async fn background(self: Arc<Self>, stop: CancellationToken) {
+        let recovery = stop.run_until_cancelled(self.recover());
         let purger = stop.run_until_cancelled(self.purger());
         let tuner = stop.run_until_cancelled(self.tuner());
         let reembedder = stop.run_until_cancelled(reembed::run(&self));
         tokio::join!(
             meter::flusher(self.meters.clone(), stop.clone()),
+            self.auditor(&stop),
+            recovery,
             purger,
             tuner,
             reembedder
         );
+    }
+
+    /// Settles what a former process left, of every tenant.
+    async fn recover(&self) {
+        let directory = self.directory.clone();
+        let found = tokio::task::spawn_blocking(move || directory.recoveries()).await;
+        let recoveries = match found.map_err(Error::internal).flatten() {
+            Ok(recoveries) => recoveries,
+            Err(error) => {
+                tracing::error!(%error, "calls of a former process cannot be read; they are settled at logins");
+                return;
+            }
+        };
+        for recovery in recoveries {
+            let recorder = audit::recorder_of_orphans(&recovery.settings());
+            if let Err(error) = account::recover(&recovery, &recorder).await {
+                tracing::error!(%error, "calls of a former process cannot be settled; the next login tries again");
+            }
+        }
+    }
+
+    /// Writes what waits for the audit logs each [`limits::METER_INTERVAL`], and once more when told to stop.
+    async fn auditor(&self, stop: &CancellationToken) {
+        let mut failing = false;
+        loop {
+            let pause = tokio::time::sleep(limits::METER_INTERVAL);
+            let stopped = stop.run_until_cancelled(pause).await.is_none();
+            // At once, so that all of them share a few syncs of the disk.
+            let flushed = stream::iter(self.open_tenants()).map(|state| async move { state.log.flush().await });
+            let outcomes: Vec<_> = flushed.buffer_unordered(limits::GROUP_COMMITS).collect().await;
+            let failed = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).next();
+            match failed {
+                Some(error) if !failing => tracing::warn!(%error, "entries of audit logs stay in memory"),
+                None if failing => tracing::info!("entries of audit logs are written again"),
+                _ => {}
+            }
+            failing = failed.is_some();
+            if stopped {
+                return;
+            }
+        }
     }
 
     /// What the process keeps of each tenant that had a session since the start.
@@ -161,19 +216,22 @@ impl Engine {
         }
         state
     }
-
-    /// A session's own state: the shared rules and functions, its tenant's memory.
-    pub(super) fn session_state(&self, runtime: Arc<RuntimeEnv>) -> SessionState {
-        SessionStateBuilder::new_from_existing(self.shared.template.clone())
-            .with_runtime_env(runtime)
-            .build()
-    }
 }
 
 impl Shared {
+    /// The shared rules and functions with query memory of its own. Registers every function anew: a tenant's is
+    /// made once, and its sessions take copies.
+    pub(super) fn state(&self) -> Result<SessionState> {
+        let builder = SessionStateBuilder::new_from_existing(self.template.clone());
+        Ok(builder.with_runtime_env(runtime(limits::TENANT_QUERY_BYTES)?).build())
+    }
+
     fn new() -> Result<Self> {
         let mut scalar = HashMap::new();
-        let ours = functions::vector::all().into_iter().chain(pg::shared());
+        let ours = functions::vector::all()
+            .into_iter()
+            .chain(functions::vector_math::all())
+            .chain(pg::shared());
         for udf in builtin::scalar_functions().into_iter().chain(ours) {
             for alias in udf.aliases() {
                 scalar.insert(alias.clone(), udf.clone());
@@ -184,6 +242,7 @@ impl Shared {
         for udf in builtin::aggregate_functions()
             .into_iter()
             .chain([Arc::new(pg::subquery::aggregate())])
+            .chain(pg::json_make::aggregates())
         {
             for alias in udf.aliases() {
                 aggregate.insert(alias.clone(), udf.clone());
@@ -206,7 +265,8 @@ impl Shared {
         options.sql_parser.map_string_types_to_utf8view = false;
         options.sql_parser.enable_ident_normalization = true;
         options.sql_parser.default_null_ordering = "nulls_max".to_owned();
-        options.sql_parser.parse_float_as_decimal = false;
+        options.sql_parser.parse_float_as_decimal = true;
+        options.execution.time_zone = Some("UTC".to_owned());
         // Reused plans must not carry filters that a former run narrowed.
         options.optimizer.enable_dynamic_filter_pushdown = false;
         options.explain.logical_plan_only = false;
@@ -237,7 +297,7 @@ impl Shared {
 }
 
 /// Memory of its own, no files, no URLs.
-pub(super) fn runtime(bytes: usize) -> Result<Arc<RuntimeEnv>> {
+fn runtime(bytes: usize) -> Result<Arc<RuntimeEnv>> {
     RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(bytes)))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))

@@ -13,7 +13,13 @@ use datafusion::sql::sqlparser::{
 };
 use std::ops::ControlFlow;
 
-use super::users::UserStatement;
+use super::{
+    copy::Copy,
+    cursor::{Declare, Fetch},
+    listen::Channel,
+    users::UserStatement,
+    words::Words,
+};
 use crate::{
     error::{Code, Error, Result},
     limits,
@@ -27,9 +33,6 @@ pub struct Parsed {
     pub(super) text: String,
 }
 
-/// The one channel that there is.
-pub(super) const ALERTS: &str = "bulkhead_alerts";
-
 /// Words of statements that carry secrets: none of their literals is kept or listed.
 const SECRET_WORDS: &[&str] = &["api_key", "password", "providers", "set_provider_key", "create_tenant"];
 /// What stands in a kept text for a literal of such a statement.
@@ -42,12 +45,18 @@ pub(super) enum Kind {
     Sql(Box<Statement>),
     /// `CREATE | ALTER | DROP USER`.
     User(UserStatement),
-    /// `LISTEN`: the channel is [`ALERTS`].
-    Listen,
-    /// `UNLISTEN` of [`ALERTS`] or of all.
-    Unlisten,
-    /// `CLOSE ALL`: there is never anything to do.
-    Nothing(&'static str),
+    /// `LISTEN`, `UNLISTEN`, `NOTIFY`.
+    Channel(Channel),
+    Copy(Box<Copy>),
+    Declare(Box<Declare>),
+    /// `FETCH` and `MOVE`.
+    Fetch(Fetch),
+    /// `CLOSE name`; none is all.
+    Close(Option<String>),
+    /// A write to the row on which this cursor stands.
+    CurrentOf(String),
+    /// A text without a statement.
+    Nothing,
 }
 
 /// Parses a text of any number of statements. Comments and empty statements give nothing.
@@ -90,6 +99,18 @@ fn one(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Resu
     if let Some(kind) = by_words(tokens)? {
         return Ok(Parsed { kind, text });
     }
+    if let Some(kind) = by_grammar(sql, tokens, dialect)? {
+        return Ok(Parsed { kind, text });
+    }
+    let statement = statement(sql, tokens, dialect)?;
+    Ok(Parsed {
+        kind: Kind::Sql(Box::new(statement)),
+        text,
+    })
+}
+
+/// One statement of the parser's, if it is allowed.
+fn statement(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Result<Statement> {
     let mut parser = Parser::new(dialect)
         .with_recursion_limit(limits::STATEMENT_DEPTH * 4)
         .with_tokens_with_locations(spell_out_table(tokens));
@@ -104,10 +125,48 @@ fn one(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Resu
         ParserError::ParserError(message) | ParserError::TokenizerError(message) => syntax(sql, &message, None),
     })?;
     allow(&statement)?;
-    Ok(Parsed {
-        kind: Kind::Sql(Box::new(statement)),
-        text,
-    })
+    Ok(statement)
+}
+
+/// A query that was put together here, of names that a client gave.
+pub(super) fn query_of(text: &str) -> Result<Statement> {
+    match parse(text)?.pop().map(|parsed| parsed.kind) {
+        Some(Kind::Sql(statement)) => Ok(*statement),
+        _ => Err(Error::internal("a query of ours is none")),
+    }
+}
+
+/// Statements with a grammar of their own around a query of the parser's.
+fn by_grammar(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Result<Option<Kind>> {
+    let query = |tokens: &[TokenWithSpan]| match tokens.iter().all(|t| matches!(t.token, Token::Whitespace(_))) {
+        true => Err(Error::new(Code::Syntax, "syntax error at end of input")),
+        false => statement(sql, tokens, dialect),
+    };
+    let mut words = Words::new(sql, tokens);
+    Ok(Some(match words.word(0).as_str() {
+        "COPY" => Kind::Copy(Box::new(Copy::parse(words, &query)?)),
+        "DECLARE" => Kind::Declare(Box::new(Declare::parse(words, &query)?)),
+        "FETCH" | "MOVE" => Kind::Fetch(Fetch::parse(words)?),
+        "LISTEN" | "UNLISTEN" | "NOTIFY" => Kind::Channel(Channel::parse(words)?),
+        "CLOSE" => {
+            words.must("CLOSE")?;
+            let all = words.word(0) == "ALL";
+            let name = words.name()?;
+            words.end()?;
+            Kind::Close((!all).then_some(name))
+        }
+        "UPDATE" | "DELETE" => match words.current_of() {
+            Some(name) => Kind::CurrentOf(name),
+            None => return Ok(None),
+        },
+        _ => return Ok(None),
+    }))
+}
+
+/// The 1-based number of the character at a line and column, as errors give it.
+pub(super) fn position(sql: &str, line: u64, column: u64) -> usize {
+    let byte = offset(sql, line, column);
+    sql[..byte.min(sql.len())].chars().count() + 1
 }
 
 /// Statements which the parser does not know in PostgreSQL's form, told by their first words.
@@ -125,32 +184,8 @@ fn by_words(tokens: &[TokenWithSpan]) -> Result<Option<Kind>> {
     Ok(match (word(0).as_str(), word(1).as_str()) {
         ("CREATE" | "ALTER" | "DROP", "USER" | "ROLE") => Some(Kind::User(UserStatement::parse(&words)?)),
         ("CREATE", "EXTERNAL" | "UNBOUNDED") => return Err(forbidden("CREATE EXTERNAL TABLE")),
-        ("CLOSE", "ALL") => Some(Kind::Nothing("CLOSE CURSOR ALL")),
-        ("LISTEN", _) => {
-            channel(&words[1..])?;
-            Some(Kind::Listen)
-        }
-        ("UNLISTEN", "*") if words.get(2).is_none_or(|t| **t == Token::EOF) => Some(Kind::Unlisten),
-        ("UNLISTEN", _) => {
-            channel(&words[1..])?;
-            Some(Kind::Unlisten)
-        }
         _ => None,
     })
-}
-
-/// The rest of `LISTEN` and `UNLISTEN` must be the name of the one channel.
-fn channel(words: &[&Token]) -> Result<()> {
-    let name = match words {
-        [Token::Word(w)] | [Token::Word(w), Token::EOF] if w.quote_style.is_some() => w.value.clone(),
-        [Token::Word(w)] | [Token::Word(w), Token::EOF] => w.value.to_lowercase(),
-        _ => return Err(Error::new(Code::Syntax, "syntax error in the name of a channel")),
-    };
-    match name == ALERTS {
-        true => Ok(()),
-        false => Err(Error::new(Code::Unsupported, "channels of your own are not supported")
-            .with_hint(format!("the one channel is {ALERTS}: LISTEN {ALERTS}"))),
-    }
 }
 
 /// A statement as it may be kept and listed.
@@ -260,10 +295,7 @@ fn syntax(sql: &str, message: &str, at: Option<(u64, u64)>) -> Error {
     };
     let error = Error::new(Code::Syntax, text);
     match at {
-        Some((line, column)) if line > 0 => {
-            let byte = offset(sql, line, column);
-            error.with_position(sql[..byte.min(sql.len())].chars().count() + 1)
-        }
+        Some((line, column)) if line > 0 => error.with_position(position(sql, line, column)),
         _ => error,
     }
 }
@@ -407,7 +439,6 @@ fn refuse(statement: &Statement) -> Error {
     let name = words.join(" ");
     // What reaches outside the database, or towards other roles, is forbidden rather than missing.
     let outside = match statement {
-        Statement::Copy { target, .. } => !matches!(target, ast::CopyTarget::Stdin | ast::CopyTarget::Stdout),
         Statement::CreateTable(table) => table.external || table.location.is_some(),
         Statement::Grant(_) | Statement::Revoke(_) | Statement::Load { .. } | Statement::AttachDatabase { .. } => true,
         Statement::CreateDatabase { .. } | Statement::CreateFunction(_) => true,

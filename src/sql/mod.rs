@@ -4,6 +4,8 @@
 //! planned by names that mean one session's `world`, and run by [`Session`]. Only this folder
 //! names DataFusion.
 
+mod admission;
+mod backends;
 mod bounded;
 mod builtin;
 #[cfg(test)]
@@ -11,18 +13,24 @@ mod cache_tests;
 mod calls;
 mod catalog;
 mod commands;
+mod commitment;
 mod complaints;
+mod copy;
+mod cursor;
 mod dml;
 mod documents;
+mod effects;
 mod embedding;
 #[cfg(test)]
 mod embedding_tests;
 mod engine;
 mod estimate;
+mod explain;
 mod functions;
 mod gateway;
 mod guard;
 mod jobs;
+mod kept;
 mod listen;
 mod metering;
 mod nearest;
@@ -31,19 +39,25 @@ mod planner;
 mod prepared;
 mod reembed;
 mod relations;
+mod retyped;
 mod rewrite;
 mod run;
 mod session;
 mod settings;
+mod startup;
 mod statement;
 #[cfg(test)]
 mod testing;
+mod trail;
 mod tuning;
 mod tx;
 mod users;
+mod words;
 mod world;
 mod yielding;
 
+pub use commitment::{Commitment, HOLD_TICK, Hold};
+pub use copy::{CopyAnswer, CopyFormat, CopyKind, CopyTarget, Header};
 pub use engine::Engine;
 pub use guard::Parsed;
 pub use listen::Notification;

@@ -21,9 +21,13 @@ use datafusion::{
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
-use super::relations::{Relation, RelationProvider};
+use super::{
+    complaints::from_datafusion,
+    kept::Constant,
+    relations::{Relation, RelationProvider},
+};
 use crate::{
-    error::{Code, Error},
+    error::{Code, Error, Result},
     limits,
     vector::Metric,
 };
@@ -43,7 +47,7 @@ const METRICS: &[(&str, Metric)] = &[
 #[derive(Clone, Debug)]
 pub(super) struct Nearest {
     pub(super) metric: Metric,
-    pub(super) query: Vec<f32>,
+    query: Constant,
     pub(super) k: usize,
 }
 
@@ -65,24 +69,27 @@ impl Nearest {
         if !Self::is(filter) {
             return None;
         }
+        let wanted = || Error::new(Code::Unsupported, "the vector of a nearest search must be a constant");
         let [
-            Expr::Literal(query, _),
+            query,
             Expr::Literal(ScalarValue::Utf8(Some(name)), _),
             Expr::Literal(k, _),
         ] = call.args.as_slice()
         else {
-            return Some(Err(Error::new(
-                Code::Unsupported,
-                "the vector of a nearest search must be a constant",
-            )
-            .into()));
+            return Some(Err(wanted().into()));
         };
         let metric = METRICS.iter().find(|(n, _)| n == name).map(|(_, m)| *m)?;
         let k = match k {
             ScalarValue::UInt64(Some(k)) => usize::try_from(*k).unwrap_or(limits::SEARCH_K),
             _ => limits::SEARCH_K,
         };
-        Some(floats(query).map(|query| Self { metric, query, k }))
+        let query = Constant::of(query).ok_or_else(|| wanted().into());
+        Some(query.map(|query| Self { metric, query, k }))
+    }
+
+    /// The vector that the run at hand asks for.
+    pub(super) fn query(&self) -> Result<Vec<f32>> {
+        floats(&self.query.get()).map_err(from_datafusion)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use datafusion::{
-    arrow::datatypes::{DataType, Field, FieldRef},
+    arrow::datatypes::{DataType, Field, FieldRef, Schema},
     common::{
         ScalarValue,
         tree_node::{TreeNode, TreeNodeRecursion},
@@ -23,6 +23,7 @@ use super::{
     complaints::from_datafusion,
     dml, functions,
     guard::{Kind, Parsed},
+    kept::Kept,
     pg,
     planner::Context,
     rewrite,
@@ -64,7 +65,7 @@ impl Prepared {
             returns_rows: false,
             plan: Plan::Command,
             parsed: Parsed {
-                kind: Kind::Nothing(""),
+                kind: Kind::Nothing,
                 text: String::new(),
             },
             declared: Vec::new(),
@@ -94,6 +95,8 @@ pub(super) struct Query {
     pub(super) tag: &'static str,
     /// The search path it was planned under.
     pub(super) path: Vec<String>,
+    /// Its physical plan.
+    pub(super) kept: Kept,
 }
 
 impl Session {
@@ -107,12 +110,14 @@ impl Session {
             parsed: parsed.clone(),
             declared: declared.to_vec(),
         };
-        let Kind::Sql(statement) = &parsed.kind else {
-            return Ok(command(Vec::new()));
+        let statement = match &parsed.kind {
+            Kind::Sql(statement) => statement,
+            Kind::Fetch(fetch) => return Ok(command(self.fetch_columns(fetch))),
+            _ => return Ok(command(Vec::new())),
         };
         match &**statement {
             Statement::Query(_) => self.plan_query((**statement).clone(), parsed, declared, "SELECT"),
-            Statement::Explain { .. } => Ok(command(vec![text_column("QUERY PLAN")])),
+            Statement::Explain { .. } => Ok(command(vec![super::explain::explain_column(statement)?])),
             Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
                 self.plan_write((**statement).clone(), parsed, declared)
             }
@@ -148,16 +153,18 @@ impl Session {
         tag: &'static str,
     ) -> Result<Prepared> {
         let (plan, parameters, placeholders) = self.logical(statement, declared)?;
-        let columns = columns_of(&plan);
-        let effect = calls(&plan, |f| {
-            functions::all().any(|ours| ours.effect && ours.name == f.name())
-        })?;
+        let told = plan.clone();
+        let effect = calls(&plan, |f| functions::has_effect(f.name()))?;
         let alone =
             effect && (self.world.operator().is_ok() || calls(&plan, |f| functions::ALONE.contains(&f.name()))?);
         let frozen = calls(&plan, |f| f.signature().volatility == Volatility::Stable)?;
         let (plan, optimized) = match frozen {
             true => (plan, false),
             false => (self.state.optimize(&plan).map_err(from_datafusion)?, true),
+        };
+        let columns = match optimized {
+            true => columns_as(&told, plan.schema().as_arrow()),
+            false => columns_as(&told, self.analyzed(&plan)?.schema().as_arrow()),
         };
         let path = self.settings.lock().path();
         Ok(Prepared {
@@ -172,10 +179,20 @@ impl Session {
                 placeholders,
                 tag,
                 path,
+                kept: Kept::default(),
             })),
             parsed: parsed.clone(),
             declared: declared.to_vec(),
         })
+    }
+
+    /// The plan with the types that its rows will have.
+    fn analyzed(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        let options = self.state.config_options();
+        let analyzer = self.state.analyzer();
+        analyzer
+            .execute_and_check(plan.clone(), options, |_, _| {})
+            .map_err(from_datafusion)
     }
 
     /// The logical plan of a statement, the wire types of its parameters, and the types its
@@ -188,6 +205,7 @@ impl Session {
         let mut told: HashMap<usize, PgType> = pg::dialect::parameter_types(&statement).into_iter().collect();
         pg::dialect::rewrite(&mut statement);
         told.extend(rewrite::rewrite(&mut statement, &self.world)?);
+        pg::literals::rewrite(&mut statement);
         let count = placeholders_in(&statement)?.max(declared.len());
         let mut types: Vec<Option<PgType>> = (0..count)
             .map(|i| match declared.get(i).copied().flatten() {
@@ -232,12 +250,10 @@ impl Session {
         };
         let options = ParserOptions::new()
             .with_map_string_types_to_utf8view(false)
+            .with_parse_float_as_decimal(true)
             .with_support_varchar_with_length(true)
             .with_default_null_ordering(NullOrdering::NullsMax);
-        let types: Vec<Option<FieldRef>> = types
-            .iter()
-            .map(|t| t.map(|t| Arc::new(t.field("parameter", true))))
-            .collect();
+        let types: Vec<Option<FieldRef>> = types.iter().map(|t| t.map(|t| Arc::new(parameter(t)))).collect();
         let mut planner_context = PlannerContext::new().with_prepare_param_data_types(types);
         SqlToRel::new_with_options(&context, options)
             .sql_statement_to_plan_with_context(statement.clone(), &mut planner_context)
@@ -263,9 +279,26 @@ pub(super) fn values(
         .collect()
 }
 
+/// How a parameter stands in a plan: what may be the name of a relation, function or type is text until the cast that
+/// it is in looks it up.
+fn parameter(pg_type: PgType) -> Field {
+    let field = pg_type.field("parameter", true);
+    match pg_type {
+        PgType::Scalar(Scalar::Regclass | Scalar::Regproc | Scalar::Regtype) => field.with_data_type(DataType::Utf8),
+        _ => field,
+    }
+}
+
 /// The columns of a plan as the client sees them.
 pub(super) fn columns_of(plan: &LogicalPlan) -> Vec<Column> {
-    plan.schema().fields().iter().map(|f| column(f)).collect()
+    columns_as(plan, plan.schema().as_arrow())
+}
+
+/// The columns of a plan whose rows will have this schema.
+fn columns_as(plan: &LogicalPlan, rows: &Schema) -> Vec<Column> {
+    let types = pg::output::types(plan, rows);
+    let fields = plan.schema().fields().iter().zip(types);
+    fields.map(|(f, pg_type)| Column { pg_type, ..column(f) }).collect()
 }
 
 pub(super) fn column(field: &Field) -> Column {
@@ -284,8 +317,11 @@ pub(super) fn text_column(name: &str) -> Column {
     }
 }
 
-/// Whether a plan calls a scalar function of this kind anywhere.
-fn calls(plan: &LogicalPlan, kind: impl Fn(&datafusion::logical_expr::ScalarUDF) -> bool) -> Result<bool> {
+/// Whether a plan calls a scalar function of this kind anywhere; asks of each until one is.
+pub(super) fn calls(
+    plan: &LogicalPlan,
+    mut kind: impl FnMut(&datafusion::logical_expr::ScalarUDF) -> bool,
+) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {

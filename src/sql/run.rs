@@ -13,8 +13,10 @@ use futures::{StreamExt, TryStreamExt};
 use super::{
     complaints::from_datafusion,
     guard::Kind,
+    kept::{self, Taken},
     prepared::{self, Plan, Prepared, Query},
     session::{Answer, RowStream, RowTag, Session, Status},
+    world::World,
     yielding,
 };
 use crate::{
@@ -48,28 +50,34 @@ impl Session {
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
                 Kind::User(statement) => self.run_user(statement).await,
-                Kind::Listen => self.listen(true),
-                Kind::Unlisten => self.listen(false),
-                Kind::Nothing("") => Ok(Answer::Empty),
-                Kind::Nothing(tag) => Ok(Answer::Done { tag: (*tag).to_owned() }),
+                Kind::Channel(channel) => self.run_channel(channel),
+                Kind::Copy(copy) => self.run_copy(copy).await,
+                Kind::Declare(declare) => self.declare(declare, &prepared.parsed.text).await,
+                Kind::Fetch(fetch) => self.fetch(fetch).await,
+                Kind::Close(name) => self.close_cursor(name.as_deref()),
+                Kind::CurrentOf(name) => self.current_of(name),
+                Kind::Nothing => Ok(Answer::Empty),
             },
         }
     }
 
     async fn run_query(&mut self, query: &Query, prepared: &Prepared, params: &[ArrayRef]) -> Result<Answer> {
-        let plan = self.physical(query, params).await?;
+        let (plan, running) = self.kept_or_made(query, params).await?;
         let rows = self.stream(plan)?;
+        let rows: RowStream = match running {
+            // The plan is free for its next run when these rows are no longer read.
+            Some(running) => Box::pin(rows.inspect(move |_| {
+                let _ = &running;
+            })),
+            None => rows,
+        };
         let (columns, tag) = (prepared.columns.clone(), RowTag(query.tag));
         if !query.effect {
             return Ok(Answer::Rows { columns, rows, tag });
         }
         // What it changed must be on disk before its result is shown.
-        if self.status == Status::Open && query.alone {
-            return Err(Error::new(
-                Code::ActiveTransaction,
-                "this function cannot run inside a transaction block",
-            )
-            .with_hint("call it on its own, outside of BEGIN"));
+        if query.alone {
+            self.check_alone()?;
         }
         if query.alone {
             self.point_of_no_return();
@@ -83,6 +91,49 @@ impl Session {
             rows: Box::pin(futures::stream::iter(batches.into_iter().map(Ok))),
             tag,
         })
+    }
+
+    /// The physical plan that a prepared statement keeps, or one made for this run.
+    async fn kept_or_made(
+        &self,
+        query: &Query,
+        params: &[ArrayRef],
+    ) -> Result<(Arc<dyn ExecutionPlan>, Option<kept::Running>)> {
+        if !query.optimized {
+            return Ok((self.physical(query, params).await?, None));
+        }
+        let values = prepared::values(params, &query.placeholders)?;
+        match query.kept.take(&query.plan, &values)? {
+            Taken::Plan(plan, running) => return Ok((plan, Some(running))),
+            Taken::Make(plan, cells) => match self.physical_of(&plan, true).await {
+                Ok(plan) => {
+                    let running = query.kept.keep(&plan, cells);
+                    return Ok((plan, Some(running)));
+                }
+                // What needs a constant where there is a parameter.
+                Err(_) => query.kept.give_up(),
+            },
+            Taken::Nothing => {}
+        }
+        Ok((self.physical(query, params).await?, None))
+    }
+
+    /// What commits by itself can be no part of a transaction: neither of one that BEGIN opened, nor of a message of
+    /// several statements, nor of one that has written something.
+    fn check_alone(&self) -> Result<()> {
+        let (open, several) = match &*self.world {
+            World::Tenant(world) => (self.status == Status::Open || !world.tx.lock().is_empty(), self.several),
+            // What an operator does is applied at once, as each of its changes is.
+            World::Operator(_) => (self.status == Status::Open, false),
+        };
+        match open || several {
+            false => Ok(()),
+            true => Err(Error::new(
+                Code::ActiveTransaction,
+                "this function cannot run inside a transaction block or beside other statements of one message",
+            )
+            .with_hint("send it by itself, outside of BEGIN")),
+        }
     }
 
     /// The physical plan of a query with its parameters filled in.
@@ -117,7 +168,7 @@ impl Session {
 
     /// The rows of a plan.
     pub(super) fn stream(&self, plan: Arc<dyn ExecutionPlan>) -> Result<RowStream> {
-        let rows = execute_stream(plan, self.state.task_ctx()).map_err(from_datafusion)?;
+        let rows = execute_stream(plan, self.task.clone()).map_err(from_datafusion)?;
         Ok(Box::pin(rows.map_err(from_datafusion)))
     }
 }

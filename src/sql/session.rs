@@ -5,21 +5,27 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI32, Ordering},
+        atomic::{AtomicI32, Ordering},
     },
     time::Duration,
 };
 
 use datafusion::{
     arrow::array::{ArrayRef, RecordBatch},
-    execution::SessionState,
+    execution::{SessionState, TaskContext},
     sql::sqlparser::ast,
 };
 use futures::Stream;
 use parking_lot::Mutex;
 
 use super::{
+    admission::Admission,
+    backends::Registered,
     catalog::SessionCatalog,
+    commitment::Commitment,
+    copy::CopyAnswer,
+    cursor::Cursors,
+    effects::Marks,
     engine::Engine,
     functions,
     guard::{self, Kind, Parsed},
@@ -28,7 +34,7 @@ use super::{
     planner::Names,
     prepared::{Plan, Prepared},
     settings::{self, Asker, Settings},
-    statement::{Desk, Statement},
+    statement::Desk,
     world::{Connection, OperatorWorld, TenantWorld, World},
     yielding::Watch,
 };
@@ -69,6 +75,8 @@ pub enum Answer {
         /// The command tag, complete.
         tag: String,
     },
+    /// A COPY, which the wire carries out.
+    Copy(CopyAnswer),
     /// There was no statement.
     Empty,
 }
@@ -117,16 +125,24 @@ pub(super) enum Status {
 pub struct Session {
     pub(super) world: Arc<World>,
     pub(super) state: SessionState,
+    /// What plans run in. It knows no functions: a plan has those that it calls.
+    pub(super) task: Arc<TaskContext>,
     pub(super) names: Names,
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) status: Status,
     pub(super) notices: Vec<Notice>,
     pub(super) listening: Listening,
-    changed: Vec<&'static str>,
+    pub(super) cursors: Cursors,
+    pub(super) marks: Marks,
+    pub(super) changed: Vec<&'static str>,
     statements: HashMap<String, Arc<Prepared>>,
     pid: Arc<AtomicI32>,
-    committing: Arc<AtomicBool>,
+    commitment: Arc<Commitment>,
+    /// Whether other statements are part of the message.
+    pub(super) several: bool,
     pub(super) watch: Option<Arc<dyn Watch>>,
+    pub(super) admission: Admission,
+    pub(super) registered: Option<Registered>,
     listed: Arc<Mutex<Vec<(String, String)>>>,
     _connection: Option<Connection>,
 }
@@ -139,33 +155,35 @@ impl Session {
     /// 53300 at the tenant's connection limit; 22023 for a setting's bad value.
     pub async fn open(engine: Arc<Engine>, login: Login, startup: &[(String, String)]) -> Result<Self> {
         let settings = Arc::new(Mutex::new(Settings::default()));
-        let desk = Arc::new(Desk::new(settings.clone()));
-        let (world, runtime, connection) = match login {
+        let commitment = Arc::new(Commitment::default());
+        let desk = Arc::new(Desk::new(settings.clone(), commitment.clone()));
+        let (world, state, connection) = match login {
             Login::Tenant(tenant, user) => {
                 tenant.check_open()?;
-                let state = engine.tenant(&tenant);
-                let connection = state.connect(limits::TENANT_CONNECTIONS)?;
-                let runtime = state.runtime()?;
+                let kept = engine.tenant(&tenant);
+                let connection = kept.connect(limits::TENANT_CONNECTIONS)?;
+                let state = kept.session_state(&engine)?;
                 let world = TenantWorld {
                     tenant,
                     user,
-                    state,
+                    state: kept,
                     engine: engine.clone(),
                     tx: Mutex::default(),
                     desk,
+                    trail: Mutex::default(),
                     acting_for: Mutex::default(),
                 };
-                (World::Tenant(Box::new(world)), runtime, Some(connection))
+                (World::Tenant(Box::new(world)), state, Some(connection))
             }
             Login::Operator(operator) => {
-                let runtime = engine.operator_runtime.clone();
+                let state = engine.operator_state.clone();
                 (
                     World::Operator(Box::new(OperatorWorld {
                         operator,
                         engine: engine.clone(),
                         desk,
                     })),
-                    runtime,
+                    state,
                     None,
                 )
             }
@@ -184,23 +202,40 @@ impl Session {
             pg::bound(&catalog)
                 .into_iter()
                 .chain(functions::settings::bound(&settings))
+                .chain(functions::server::bound(&world))
                 .collect(),
             pg::relations::pg_catalog(catalog.clone()),
             pg::relations::information_schema(catalog.clone()),
         );
-        let state = engine.session_state(runtime);
+        let none = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        let task = TaskContext::new(
+            None,
+            state.session_id().to_owned(),
+            state.config().clone(),
+            none.0,
+            none.1,
+            none.2,
+            none.3,
+            state.runtime_env().clone(),
+        );
         let mut session = Self {
+            admission: Admission::of(&world),
+            registered: None,
             world,
             state,
+            task: Arc::new(task),
             names,
             settings,
             status: Status::Idle,
             notices: Vec::new(),
             listening: Listening::default(),
+            cursors: Cursors::default(),
+            marks: Marks::default(),
             changed: Vec::new(),
             statements: HashMap::new(),
             pid,
-            committing: Arc::default(),
+            commitment,
+            several: false,
             watch: None,
             listed,
             _connection: connection,
@@ -212,28 +247,8 @@ impl Session {
             // What a crash left of calls cannot be settled: calls of models will say so, the rest goes on.
             tracing::error!(%error, "the account of a tenant cannot be opened");
         }
+        session.trail_login();
         Ok(session)
-    }
-
-    fn start(&mut self, startup: &[(String, String)]) -> Result<()> {
-        for (name, value) in startup {
-            match name.as_str() {
-                "options" => {
-                    for (name, value) in startup_options(value) {
-                        self.set(&name, &value, false)?;
-                    }
-                }
-                "user" | "database" | "replication" => {}
-                // A driver sends its machine's time zone; times are shown in UTC and it is told so.
-                "TimeZone" | "timezone" => {
-                    let _ = self.set(name, value, false);
-                }
-                _ if settings::find(name).is_ok() => self.set(name, value.trim_matches('\''), false)?,
-                _ => {}
-            }
-        }
-        self.changed.clear();
-        Ok(())
     }
 
     /// Tells the session the number its client cancels it by.
@@ -241,8 +256,14 @@ impl Session {
         self.pid.store(pid, Ordering::Relaxed);
     }
 
-    /// Lets statements that compute for long ask whether they must end.
+    /// The number its client cancels it by; 0 if it has none.
+    pub(super) fn backend_pid(&self) -> i32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// Lets statements that compute for long ask whether they must end, and others end them.
     pub fn set_watch(&mut self, watch: Arc<dyn Watch>) {
+        self.register(self.backend_pid(), watch.clone());
         self.watch = Some(watch);
     }
 
@@ -251,7 +272,8 @@ impl Session {
     /// # Errors
     /// 42601, 54000, 54001, 0A000 and 42501.
     pub fn parse(&self, sql: &str) -> Result<Vec<Parsed>> {
-        guard::parse(sql)
+        self.trail_clear();
+        guard::parse(sql).inspect_err(|error| self.trail_unread(sql, error))
     }
 
     /// Plans a statement. `types` are the parameter types the client declares.
@@ -261,7 +283,11 @@ impl Session {
     pub async fn prepare(&mut self, parsed: &Parsed, types: &[Option<PgType>]) -> Result<Arc<Prepared>> {
         self.check_alive()?;
         self.check_not_failed(parsed)?;
-        Ok(Arc::new(self.plan(parsed, types)?))
+        self.trail_clear();
+        let planned = self.plan(parsed, types);
+        Ok(Arc::new(
+            planned.inspect_err(|error| self.trail_unplanned(parsed, error))?,
+        ))
     }
 
     /// Runs a prepared statement. `params` are arrays of length 1, in the Arrow form of the
@@ -275,16 +301,21 @@ impl Session {
         if let World::Tenant(world) = &*self.world {
             world.state.meter.statement(&world.acting_user());
         }
+        self.show_active(&prepared.parsed.text);
         let alone = self.status == Status::Idle;
-        self.world.desk().begin(Statement::new(self.statement_timeout()), alone);
+        self.world.desk().begin(self.statement_timeout(), alone);
         // What now() is for this statement.
         self.state.mark_start_execution();
         self.sync_asker();
-        self.run(prepared, params).await
+        self.trail_begin(prepared);
+        let answer = self.run(prepared, params).await?;
+        self.trail_ended();
+        Ok(answer)
     }
 
-    /// The statements that follow belong to one message and commit together.
-    pub fn begin_implicit(&mut self) {
+    /// The statements that follow commit together; `several` if they are of one message.
+    pub fn begin_implicit(&mut self, several: bool) {
+        self.several = several;
         if self.status == Status::Idle {
             self.status = Status::Implicit;
         }
@@ -295,6 +326,7 @@ impl Session {
     /// # Errors
     /// Those of a commit.
     pub async fn end_implicit(&mut self, ok: bool) -> Result<()> {
+        self.several = false;
         if self.status != Status::Implicit {
             return Ok(());
         }
@@ -308,7 +340,8 @@ impl Session {
     }
 
     /// A statement failed: an open transaction is aborted, an implicit one rolled back.
-    pub fn failed(&mut self) {
+    pub fn failed(&mut self, error: &Error) {
+        self.trail_failed(error);
         match self.status {
             Status::Open | Status::Failed => self.status = Status::Failed,
             Status::Idle | Status::Implicit => self.rollback(),
@@ -324,15 +357,14 @@ impl Session {
         }
     }
 
-    /// Set as soon as what the running statement does can no longer be taken back. The caller clears it
-    /// when a statement begins, and once it is set lets the statement run and answer to its end.
-    pub fn committing(&self) -> Arc<AtomicBool> {
-        self.committing.clone()
+    /// Whether the running statement can still be taken back. The caller says when a statement begins.
+    pub fn commitment(&self) -> Arc<Commitment> {
+        self.commitment.clone()
     }
 
-    /// From here on the running statement must not be interrupted; see [`Session::committing`].
+    /// From here on the running statement must not be interrupted.
     pub(super) fn point_of_no_return(&self) {
-        self.committing.store(true, Ordering::SeqCst);
+        self.commitment.no_return();
     }
 
     /// The longest a statement may run.
@@ -462,14 +494,6 @@ impl Session {
         }
     }
 
-    /// A dropped or suspended tenant ends its sessions' statements.
-    fn check_alive(&self) -> Result<()> {
-        match &*self.world {
-            World::Tenant(world) => world.tenant.check_open(),
-            World::Operator(_) => Ok(()),
-        }
-    }
-
     fn check_not_failed(&self, parsed: &Parsed) -> Result<()> {
         let ends = matches!(&parsed.kind, Kind::Sql(s) if matches!(**s, ast::Statement::Rollback { .. } | ast::Statement::Commit { .. }));
         match self.status {
@@ -484,9 +508,13 @@ impl Session {
     /// Commits the transaction's writes with whatever counts wait to be written.
     pub(super) async fn commit(&mut self) -> Result<()> {
         let was = std::mem::replace(&mut self.status, Status::Idle);
-        let outcome = self.write().await;
+        let outcome = match self.hold_cursors().await {
+            Ok(()) => self.write().await,
+            Err(error) => Err(error),
+        };
+        self.trail_committed(&outcome);
         self.settings.lock().end_transaction(outcome.is_ok());
-        self.end_listening(outcome.is_ok());
+        self.end_effects(outcome.is_ok());
         self.settings_changed(None);
         if outcome.is_err() && was == Status::Open {
             self.rollback();
@@ -526,6 +554,7 @@ impl Session {
         let rest = |batch: &mut Batch| {
             super::metering::embedded(&world.state.meter, &world.acting_user(), batch, tx.embedded_tokens())?;
             let changes = tx.fill(batch, &spaces)?;
+            world.log_into(batch);
             // Deletes are accepted on a full disk; with counts beside them they would not be.
             if !tx.only_deletes() {
                 world.state.meter.drain_into(batch)?;
@@ -540,7 +569,8 @@ impl Session {
             Ok(())
         };
         let now = super::documents::now_micros();
-        tx.conversations().commit(&world.tenant, now, rest).await
+        let outcome = tx.conversations().commit(&world.tenant, now, rest).await;
+        outcome.inspect(|()| world.logged())
     }
 
     /// Drops the transaction's writes.
@@ -548,9 +578,10 @@ impl Session {
         self.status = Status::Idle;
         if let World::Tenant(world) = &*self.world {
             *world.tx.lock() = Default::default();
+            world.rolled_back();
         }
         self.settings.lock().end_transaction(false);
-        self.end_listening(false);
+        self.end_effects(false);
         self.settings_changed(None);
     }
 
@@ -570,21 +601,4 @@ impl Session {
             _ => true,
         }
     }
-}
-
-/// `-c name=value -c name=value`, as libpq sends it in `options`.
-fn startup_options(text: &str) -> Vec<(String, String)> {
-    let mut words = text.split_whitespace();
-    let mut pairs = Vec::new();
-    while let Some(word) = words.next() {
-        let pair = match word.strip_prefix("-c") {
-            Some("") => words.next(),
-            Some(rest) => Some(rest),
-            None => word.strip_prefix("--"),
-        };
-        if let Some((name, value)) = pair.and_then(|p| p.split_once('=')) {
-            pairs.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    pairs
 }

@@ -98,11 +98,17 @@ settings! {
     "integer_datetimes" = "on", Rule::Fixed, true, "Datetimes are integers.";
     "IntervalStyle" = "postgres", Rule::Words(&["postgres"]), true, "Form of intervals.";
     "is_superuser" = "off", Rule::Fixed, true, "Nobody is.";
+    "hnsw.ef_search" = "40", Rule::Int(1, 1000), false, "Rows an index looks at; every search here promises its recall by itself.";
+    "hnsw.iterative_scan" = "off", Rule::Choice(&["off", "relaxed_order", "strict_order"]), false, "Filters are applied before ranking here.";
+    "ivfflat.probes" = "1", Rule::Int(1, 32768), false, "Lists an index looks at; there are none here.";
+    "jit" = "off", Rule::Switch, false, "Nothing is compiled at run time.";
     "lc_collate" = "C", Rule::Fixed, false, "Order of text.";
     "lc_ctype" = "C", Rule::Fixed, false, "Classes of characters.";
     "lc_messages" = "C", Rule::Words(&["C", "en_US.UTF-8", "en_US.utf8"]), false, "Language of messages.";
     "lock_timeout" = "0", Rule::Millis(FOREVER_MS), false, "There are no locks to wait for.";
+    "maintenance_work_mem" = "64MB", Rule::Text, false, "Memory for building indexes; the tenant's own bound holds.";
     "max_identifier_length" = "63", Rule::Fixed, false, "Longest identifier in bytes.";
+    "password_encryption" = "scram-sha-256", Rule::Words(&["scram-sha-256"]), false, "How passwords are kept.";
     "row_security" = "on", Rule::Words(ON), false, "Isolation cannot be switched off.";
     "search_path" = "\"$user\", public, ai, bulkhead", Rule::Path, true, "Schemas searched for unqualified names.";
     "server_encoding" = "UTF8", Rule::Fixed, true, "Encoding of the server.";
@@ -382,6 +388,23 @@ impl Setting {
             Rule::EndUser => Err(self.invalid(value, "a name of at most 63 bytes")),
         }
     }
+}
+
+/// `-c name=value -c name=value`, as libpq sends it in `options`.
+pub(super) fn startup_options(text: &str) -> Vec<(String, String)> {
+    let mut words = text.split_whitespace();
+    let mut pairs = Vec::new();
+    while let Some(word) = words.next() {
+        let pair = match word.strip_prefix("-c") {
+            Some("") => words.next(),
+            Some(rest) => Some(rest),
+            None => word.strip_prefix("--"),
+        };
+        if let Some((name, value)) = pair.and_then(|p| p.split_once('=')) {
+            pairs.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    pairs
 }
 
 fn listed(words: &[&'static str], value: &str) -> Option<&'static str> {

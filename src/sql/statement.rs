@@ -1,7 +1,7 @@
 //! What one running statement knows of itself: since when it runs, what it asked models and what that cost.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -12,7 +12,7 @@ use std::{
 use datafusion::common::ScalarValue;
 use parking_lot::Mutex;
 
-use super::{session::Notice, settings::Settings};
+use super::{commitment::Commitment, cursor::CursorInfo, listen::Said, session::Notice, settings::Settings};
 use crate::{
     ai::gate::Purse,
     error::{Code, Error, Result},
@@ -25,24 +25,38 @@ pub(super) struct Desk {
     pub(super) settings: Arc<Mutex<Settings>>,
     /// Messages for the client.
     pub(super) notices: Mutex<Vec<Notice>>,
+    /// The session's cursors, for `pg_cursors`.
+    pub(super) cursors: Mutex<Vec<CursorInfo>>,
+    /// The channels it listens to, for `pg_listening_channels()`.
+    pub(super) channels: Mutex<BTreeSet<String>>,
+    /// What its transaction has to say.
+    pub(super) said: Mutex<Said>,
     statement: Mutex<Arc<Statement>>,
     /// Whether the running statement is a transaction of its own.
     alone: AtomicBool,
+    commitment: Arc<Commitment>,
 }
 
 impl Desk {
-    pub(super) fn new(settings: Arc<Mutex<Settings>>) -> Self {
+    pub(super) fn new(settings: Arc<Mutex<Settings>>, commitment: Arc<Commitment>) -> Self {
         Self {
             settings,
             notices: Mutex::default(),
+            cursors: Mutex::default(),
+            channels: Mutex::default(),
+            said: Mutex::default(),
             statement: Mutex::new(Arc::new(Statement::new(limits::STATEMENT_TIMEOUT))),
             alone: AtomicBool::new(false),
+            commitment,
         }
     }
 
-    /// A statement begins; `alone` if it is a transaction of its own.
-    pub(super) fn begin(&self, statement: Statement, alone: bool) {
-        *self.statement.lock() = Arc::new(statement);
+    /// A statement begins that may take so long; `alone` if it is a transaction of its own.
+    pub(super) fn begin(&self, timeout: Duration, alone: bool) {
+        *self.statement.lock() = Arc::new(Statement {
+            commitment: self.commitment.clone(),
+            ..Statement::new(timeout)
+        });
         self.alone.store(alone, Ordering::Relaxed);
     }
 
@@ -58,14 +72,23 @@ impl Desk {
 
     /// Tells the client something beside the answer.
     pub(super) fn notice(&self, message: String, hint: Option<String>) {
+        self.tell("NOTICE", "00000", message, hint);
+    }
+
+    /// Warns the client.
+    pub(super) fn warn(&self, message: String) {
+        self.tell("WARNING", "01000", message, None);
+    }
+
+    fn tell(&self, severity: &'static str, code: &'static str, message: String, hint: Option<String>) {
         let mut notices = self.notices.lock();
         if notices.iter().any(|told| told.message == message) {
             return; // once is enough, however many rows it is true of
         }
         if notices.len() < limits::STATEMENT_NOTICES {
             notices.push(Notice {
-                severity: "NOTICE",
-                code: "00000",
+                severity,
+                code,
                 message,
                 hint,
             });
@@ -82,6 +105,7 @@ pub(super) struct Statement {
     /// Most it may cost, if that is set; known once it calls a model.
     most: OnceLock<Option<Nano>>,
     answers: Mutex<HashMap<(&'static str, Vec<ScalarValue>), ScalarValue>>,
+    commitment: Arc<Commitment>,
 }
 
 impl Statement {
@@ -92,6 +116,7 @@ impl Statement {
             committed: AtomicI64::new(0),
             most: OnceLock::new(),
             answers: Mutex::default(),
+            commitment: Arc::default(),
         }
     }
 
@@ -140,6 +165,10 @@ impl Purse for Statement {
             .with_hint("raise ai.max_statement_usd, lower max_tokens, or ask for fewer rows"));
         }
         Ok(())
+    }
+
+    fn settling(&self) -> Box<dyn Send> {
+        Box::new(self.commitment.settling())
     }
 
     fn spent(&self, set_aside: Nano, cost: Nano) {

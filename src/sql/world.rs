@@ -11,18 +11,20 @@ use std::{
     },
 };
 
-use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::SessionState;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{OnceCell, broadcast};
 use uuid::Uuid;
 
 use super::{
+    backends::Backends,
     documents::{self, Chunk, Document},
     embedding::Embeddings,
-    engine::{self, Engine},
-    listen,
+    engine::Engine,
+    listen::{self, Told},
     settings::CallSettings,
     statement::Desk,
+    trail::Trail,
     tuning::Tuning,
     tx::{Change, Tx},
 };
@@ -39,6 +41,7 @@ use crate::{
         tier::Tier,
     },
     limits,
+    policy::audit::Log,
     tenant::{Operator, Role, Table, Tenant, User},
 };
 
@@ -60,6 +63,8 @@ pub(super) struct TenantWorld {
     /// This session's transaction.
     pub(super) tx: Mutex<Tx>,
     pub(super) desk: Arc<Desk>,
+    /// What this session's statements leave in the audit log.
+    pub(super) trail: Mutex<Trail>,
     /// The end user for whom a service acts.
     pub(super) acting_for: Mutex<Option<String>>,
 }
@@ -234,11 +239,17 @@ impl TenantWorld {
 /// What the process keeps for a tenant between its sessions. Derived from rows, all of it.
 pub(super) struct TenantState {
     pub(super) meter: Arc<Meter>,
-    /// Query memory of all its sessions together, made for the first of them.
-    runtime: OnceLock<Arc<RuntimeEnv>>,
+    /// Its audit log.
+    pub(super) log: Arc<Log>,
+    /// What its sessions start from, with query memory of theirs together; made for the first of them.
+    template: OnceLock<SessionState>,
     pub(super) connections: AtomicUsize,
     /// Tells the tenant's sessions that listen; the payload of an alert.
     pub(super) alerts: broadcast::Sender<String>,
+    /// The same of what they say to each other.
+    pub(super) told: broadcast::Sender<Told>,
+    /// Those sessions.
+    pub(super) backends: Backends,
     /// Who changes which conversation.
     pub(super) turns: Turns,
     account: OnceCell<Arc<Account>>,
@@ -272,9 +283,11 @@ pub(super) struct Index {
 impl TenantState {
     pub(super) fn new(meter: Arc<Meter>) -> Self {
         Self {
-            runtime: OnceLock::new(),
+            template: OnceLock::new(),
             connections: AtomicUsize::new(0),
             alerts: broadcast::Sender::new(limits::ALERTS_AHEAD),
+            told: broadcast::Sender::new(limits::NOTIFIES_AHEAD),
+            backends: Backends::default(),
             turns: Turns::default(),
             account: OnceCell::new(),
             tuning: Tuning::new(),
@@ -282,6 +295,7 @@ impl TenantState {
             replays: Replays::new(meter.tenant().clone()),
             epoch: Arc::default(),
             embeddings: Embeddings::new(meter.tenant().clone()),
+            log: Arc::new(Log::new(meter.tenant().clone())),
             meter,
             index: OnceCell::new(),
             changes: Arc::default(),
@@ -337,13 +351,13 @@ impl TenantState {
         }
     }
 
-    /// Query memory of all sessions of the tenant together.
-    pub(super) fn runtime(&self) -> Result<Arc<RuntimeEnv>> {
-        if let Some(made) = self.runtime.get() {
+    /// A session's own state: the shared rules and functions, the tenant's query memory.
+    pub(super) fn session_state(&self, engine: &Engine) -> Result<SessionState> {
+        if let Some(made) = self.template.get() {
             return Ok(made.clone());
         }
-        let made = engine::runtime(limits::TENANT_QUERY_BYTES)?;
-        Ok(self.runtime.get_or_init(|| made).clone())
+        let made = engine.shared().state()?;
+        Ok(self.template.get_or_init(|| made).clone())
     }
 
     /// The tenant's budgets and limits; opened at first use, which settles what a crash left.
@@ -351,7 +365,7 @@ impl TenantState {
         let open = || async {
             let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan);
             let (meter, tiers) = (self.meter.clone(), engine.tiers.clone());
-            let account = Account::open(meter, tiers, plan, Clock::system()).await?;
+            let account = Account::open(meter, tiers, plan, self.log.recorder(), Clock::system()).await?;
             tokio::spawn(listen::forward(account.subscribe(), self.alerts.clone()));
             let (alerts, tenant, webhooks) = (account.subscribe(), account.tenant().clone(), engine.webhooks.clone());
             tokio::spawn(async move { webhooks.forward(&tenant, alerts).await });

@@ -56,6 +56,12 @@ const BATCHES_A_TURN: u32 = 64;
 pub trait Watch: Send + Sync {
     /// Why the running statement must end, if it must: `user request`, `statement timeout`.
     fn verdict(&self) -> Option<&'static str>;
+
+    /// Ends the running statement; between statements nothing happens.
+    fn cancel(&self);
+
+    /// Ends the connection, and the running statement with it.
+    fn terminate(&self);
 }
 
 /// The rule.

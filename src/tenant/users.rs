@@ -24,6 +24,8 @@ pub struct User {
     pub name: String,
     /// What the user is for.
     pub role: Role,
+    /// What a login proved; `None` where nobody has logged in.
+    pub(super) verifier: Option<Verifier>,
 }
 
 /// What a user may do; which statements that means is decided above.
@@ -122,6 +124,7 @@ pub(super) fn list(plane: &Arc<Plane>) -> Result<Vec<User>> {
             record.map(|r| User {
                 name: r.name,
                 role: r.role,
+                verifier: None,
             })
         })
         .collect::<Result<_>>()?;

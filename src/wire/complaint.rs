@@ -20,11 +20,17 @@ pub(super) fn error(severity: Severity, error: &Error) -> ErrorResponse {
         Severity::Fatal => "FATAL",
     };
     let mut fields = common(severity, error.code().sqlstate(), error.message());
+    let object = error.object().cloned().unwrap_or_default();
     let optional = [
         (b'D', error.detail().map(str::to_owned)),
         (b'H', error.hint().map(str::to_owned)),
         (b'P', error.position().map(|position| position.to_string())),
-        (b'n', error.reason().map(str::to_owned)),
+        (b'W', error.context().map(str::to_owned)),
+        (b's', object.schema),
+        (b't', object.table),
+        (b'c', object.column),
+        (b'd', object.data_type),
+        (b'n', object.constraint.or_else(|| error.reason().map(str::to_owned))),
     ];
     fields.extend(
         optional
@@ -66,7 +72,8 @@ mod tests {
             .with_detail("{}")
             .with_hint("pay")
             .with_reason("budget_exceeded")
-            .with_position(7);
+            .with_position(7)
+            .with_context("COPY t, line 2");
         let fields = error(Severity::Fatal, &failed).fields;
         let text = |field| fields.iter().find(|(f, _)| *f == field).map(|(_, t)| t.as_str());
         assert_eq!(text(b'S'), Some("FATAL"));
@@ -76,8 +83,18 @@ mod tests {
         assert_eq!(text(b'D'), Some("{}"));
         assert_eq!(text(b'H'), Some("pay"));
         assert_eq!(text(b'P'), Some("7"));
+        assert_eq!(text(b'W'), Some("COPY t, line 2"));
         assert_eq!(text(b'n'), Some("budget_exceeded"));
         assert_eq!(error(Severity::Error, &Error::new(Code::Syntax, "x")).fields.len(), 4);
+        let failed = Error::new(Code::UniqueViolation, "twice")
+            .with_table("public", "t")
+            .with_column("a")
+            .with_constraint("t_pkey");
+        let fields = error(Severity::Error, &failed).fields;
+        let text = |field| fields.iter().find(|(f, _)| *f == field).map(|(_, t)| t.as_str());
+        assert_eq!((text(b's'), text(b't')), (Some("public"), Some("t")));
+        assert_eq!((text(b'c'), text(b'n')), (Some("a"), Some("t_pkey")));
+        assert_eq!(text(b'd'), None);
     }
 
     #[test]

@@ -108,6 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match self.answer(kind, body).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
+                Err(Trouble::Statement(error)) if self.session.is_over() => return Err(Trouble::Fatal(error)),
                 Err(Trouble::Statement(error)) => self.statement_failed(kind, &error).await?,
                 Err(trouble) => return Err(trouble),
             }
@@ -132,8 +133,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let deadline = Instant::now() + self.session.idle_timeout();
         loop {
             let frame = tokio::time::timeout_at(deadline, self.channel.frame(Stage::Session));
-            let notification = tokio::select! {
+            tokio::select! {
                 biased;
+                () = self.ticket.interrupt.terminated() => return Err(Trouble::Fatal(cancel::stopping())),
                 _ = self.stop.wait_for(|stop| *stop != Stop::No) => return Err(Trouble::Fatal(cancel::stopping())),
                 frame = frame => return frame.unwrap_or_else(|_| {
                     let (code, what) = match in_transaction {
@@ -142,22 +144,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     };
                     Err(Trouble::Fatal(Error::new(code, format!("terminating connection due to {what} timeout"))))
                 }),
-                notification = self.session.notification(), if self.at_rest => notification,
+                () = self.session.notified(), if self.at_rest => {}
             };
-            self.tell(&notification)?;
+            // Who may not ask any more is not told any more.
+            self.session.check_alive().map_err(Trouble::Fatal)?;
+            let notifications = self.session.take_notifications();
+            notifications
+                .iter()
+                .try_for_each(|notification| self.tell(notification))?;
             self.channel.flush().await?;
         }
     }
 
     fn tell(&mut self, notification: &Notification) -> Result<()> {
-        let (channel, payload) = (notification.channel.to_owned(), clean(&notification.payload));
-        // No session has sent it, so it is of none.
-        self.channel.put(&NotificationResponse::new(0, channel, payload))
+        let (channel, payload) = (clean(&notification.channel), clean(&notification.payload));
+        self.channel
+            .put(&NotificationResponse::new(notification.pid, channel, payload))
     }
 
     /// Answers one frame; `false` ends the session.
     async fn answer(&mut self, kind: u8, body: Bytes) -> Result<bool, Trouble> {
-        self.at_rest = false;
+        // The rest of a failed COPY asks for nothing, and nothing answers it.
+        self.at_rest &= matches!(kind, b'd' | b'c' | b'f');
         match frame::request(kind, body)? {
             Request::Query(query) => {
                 self.query(&query.query).await?;
@@ -185,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Tells of a failed statement. The extended protocol then skips to Sync; a simple query is over.
     async fn statement_failed(&mut self, kind: u8, error: &Error) -> Result<(), Trouble> {
         self.failed = true;
-        self.session.failed();
+        self.session.failed(error);
         self.notices()?;
         self.channel.put(&complaint::error(Severity::Error, error))?;
         match kind {
@@ -202,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.skipping = false;
         let ok = !std::mem::take(&mut self.failed);
         if let Err(error) = self.end_implicit(ok).await {
-            self.session.failed();
+            self.session.failed(&error);
             self.channel.put(&complaint::error(Severity::Error, &error))?;
         }
         let status = self.session.status();
@@ -215,6 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.channel
                 .put(&ParameterStatus::new(name.to_owned(), clean(&value)))?;
         }
+        self.session.show_idle();
         self.at_rest = status == b'I';
         if self.at_rest {
             let notifications = self.session.take_notifications();
@@ -229,9 +238,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// The statements from here to the end of the cycle are one transaction, or begin another one if a
     /// COMMIT among them ended the first. Called before each of them.
-    pub(super) fn begin_implicit(&mut self) {
+    pub(super) fn begin_implicit(&mut self, several: bool) {
         self.implicit = true;
-        self.session.begin_implicit();
+        self.session.begin_implicit(several);
     }
 
     /// Commits (or drops, after a failure) what [`Connection::begin_implicit`] began. A commit is neither
@@ -246,8 +255,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Marks the beginning of a statement that can be cancelled and timed.
     pub(super) fn running(&self) -> Running {
-        let (committing, timeout) = (self.session.committing(), self.session.statement_timeout());
-        Running::new(&self.ticket.interrupt, &self.stop, committing, timeout).watching(self.presence.clone())
+        let (commitment, timeout) = (self.session.commitment(), self.session.statement_timeout());
+        Running::new(&self.ticket.interrupt, &self.stop, commitment, timeout).watching(self.presence.clone())
     }
 
     /// The end of a statement: what it had to say besides, and its tag.

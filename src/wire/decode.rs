@@ -6,11 +6,12 @@ use std::{str::FromStr, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array,
-        Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, NullArray, StringArray, Time64MicrosecondArray,
-        TimestampMicrosecondArray, new_null_array,
+        Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+        Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, NullArray, StringArray,
+        Time64MicrosecondArray, TimestampMicrosecondArray, new_empty_array, new_null_array,
     },
     buffer::OffsetBuffer,
+    compute::concat,
     datatypes::{DataType, Field, Float16Type, Float32Type, IntervalMonthDayNano},
 };
 use bytes::BytesMut;
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     codec::{
         array_text,
-        pgtype::{PgType, Scalar},
+        pgtype::{PgType, Scalar, numeric_modifier},
     },
     error::{Code, Error, Result},
     limits,
@@ -52,6 +53,57 @@ pub(super) fn parameter(pg_type: PgType, format: Format, bytes: Option<&[u8]>) -
             ))
         }
     }
+}
+
+/// Values of one column as one array in the Arrow type of [`PgType::field_of`]; `None` is NULL. Of a type
+/// modifier only that of `numeric` matters here, which rounds to its scale.
+///
+/// Errors are those of [`parameter`], of any of the values.
+pub(super) fn column(
+    pg_type: PgType,
+    type_modifier: i32,
+    format: Format,
+    values: &[Option<&[u8]>],
+) -> Result<ArrayRef> {
+    match pg_type {
+        PgType::Scalar(Scalar::Numeric) => match numeric_modifier(type_modifier) {
+            Some((precision, scale)) => numerics(precision, scale, format, values),
+            None => scalars(Scalar::Numeric, format, values),
+        },
+        PgType::Scalar(scalar) => scalars(scalar, format, values),
+        PgType::Array(_) if values.is_empty() => Ok(new_empty_array(&pg_type.arrow())),
+        PgType::Array(_) => {
+            let arrays = values.iter().map(|value| parameter(pg_type, format, *value));
+            let arrays = arrays.collect::<Result<Vec<_>>>()?;
+            let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+            concat(&arrays).map_err(Error::internal)
+        }
+    }
+}
+
+/// Values of a `numeric(precision, scale)`.
+fn numerics(precision: u8, scale: i8, format: Format, values: &[Option<&[u8]>]) -> Result<ArrayRef> {
+    let input = Input {
+        scalar: Scalar::Numeric,
+        format,
+        values,
+    };
+    let digits = u32::from(scale.unsigned_abs());
+    let most = 10_i128.checked_pow(precision.into());
+    let fits = |value: i128| match most.is_none_or(|most| value.abs() < most) {
+        true => Ok(value),
+        false => Err(
+            Error::new(Code::NumericOutOfRange, "numeric field overflow").with_detail(format!(
+                "A field with precision {precision}, scale {scale} must round to an absolute value less than 10^{}.",
+                precision.cast_signed() - scale
+            )),
+        ),
+    };
+    let text = |t: &str| numeric::from_text(t, digits).and_then(fits);
+    let binary = |b: &[u8]| numeric::from_binary(b, digits).map(|value| value.and_then(fits));
+    let array = Decimal128Array::from(input.read(text, binary)?);
+    let array = array.with_precision_and_scale(precision, scale);
+    Ok(Arc::new(array.map_err(Error::internal)?))
 }
 
 /// The items of a binary array of one dimension.
@@ -129,6 +181,10 @@ fn scalars(scalar: Scalar, format: Format, values: &[Option<&[u8]>]) -> Result<A
         Scalar::Int8 => Arc::new(Int64Array::from(
             input.fixed(|t| integer(scalar, t), i64::from_be_bytes)?,
         )),
+        Scalar::Regproc | Scalar::Regclass | Scalar::Regtype if format == Format::Text => {
+            // Names are looked up by the statement.
+            strings(&input, |b| frame::text(b).map(str::to_owned))?
+        }
         Scalar::Oid | Scalar::Regproc | Scalar::Regclass | Scalar::Regtype => {
             Arc::new(Int32Array::from(input.fixed(|t| oid(scalar, t), i32::from_be_bytes)?))
         }
@@ -219,6 +275,13 @@ fn scalars(scalar: Scalar, format: Format, values: &[Option<&[u8]>]) -> Result<A
             let read = input.read(vector_text, |b| vector_binary(b, scalar == Scalar::Halfvec))?;
             let lists = read.into_iter().map(|v| v.map(|floats| floats.into_iter().map(Some)));
             Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(lists))
+        }
+        Scalar::Aclitem | Scalar::Tsvector | Scalar::Tsquery => strings(&input, |b| frame::text(b).map(str::to_owned))?,
+        Scalar::Int2vector | Scalar::Oidvector => {
+            return Err(Error::new(
+                Code::Unsupported,
+                format!("a parameter of type {} is not supported", scalar.name()),
+            ));
         }
         Scalar::Void => Arc::new(NullArray::new(values.len())),
     })

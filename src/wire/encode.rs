@@ -60,6 +60,20 @@ impl Rows {
         self.count
     }
 
+    /// Appends one value without a length; false, and nothing, if it is NULL.
+    pub(super) fn put_cell(&self, row: usize, column: usize, out: &mut BytesMut) -> Result<bool> {
+        let cell = &self.cells[column];
+        if cell.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            return Ok(false);
+        }
+        put_value(&cell.values, row, cell.format, out).map(|()| true)
+    }
+
+    /// Appends one value after its length, which is -1 for NULL.
+    pub(super) fn put_sized_cell(&self, row: usize, column: usize, out: &mut BytesMut) -> Result<()> {
+        self.cells[column].put(row, out)
+    }
+
     /// Appends one row as a DataRow; on an error nothing is appended.
     pub(super) fn put(&self, row: usize, out: &mut BytesMut) -> Result<()> {
         let start = out.len();
@@ -129,7 +143,7 @@ fn put_sized(out: &mut BytesMut, put: impl FnOnce(&mut BytesMut) -> Result<()>) 
 }
 
 /// Stores at `at` how many bytes `out` has after `from`.
-fn patch_length(out: &mut BytesMut, at: usize, from: usize) -> Result<()> {
+pub(super) fn patch_length(out: &mut BytesMut, at: usize, from: usize) -> Result<()> {
     let length = i32::try_from(out.len() - from).map_err(|_| too_large())?;
     match out.get_mut(at..at + 4) {
         Some(place) => place.copy_from_slice(&length.to_be_bytes()),
@@ -177,6 +191,12 @@ fn values(pg_type: PgType, array: &ArrayRef) -> Result<Values> {
     };
     let data_type = array.data_type();
     Ok(match scalar {
+        Scalar::Int2vector | Scalar::Oidvector => {
+            let item = scalar.vector_item().unwrap_or(scalar);
+            let list = cast(array, &scalar.arrow())?.as_list::<i32>().clone();
+            let items = Box::new(values(PgType::Scalar(item), list.values())?);
+            Values::Spaced { list, items, item }
+        }
         Scalar::Void => Values::Void,
         Scalar::Bool => Values::Bool(cast(array, &DataType::Boolean)?.as_boolean().clone()),
         Scalar::Int2 => Values::Int2(cast(array, &DataType::Int16)?.as_primitive::<Int16Type>().clone()),
@@ -235,6 +255,8 @@ fn values(pg_type: PgType, array: &ArrayRef) -> Result<Values> {
         Scalar::Text | Scalar::Json | Scalar::Unknown | Scalar::Bpchar | Scalar::Varchar | Scalar::Name => {
             Values::Text(strings(array)?)
         }
+        // Their binary forms are of PostgreSQL's own making; as text they are what every client shows.
+        Scalar::Aclitem | Scalar::Tsvector | Scalar::Tsquery => Values::Text(strings(array)?),
     })
 }
 
@@ -373,6 +395,19 @@ fn put_value(values: &Values, row: usize, format: Format, out: &mut BytesMut) ->
             let (from, to) = (offsets[row] as usize, offsets[row + 1] as usize);
             put_vector(&floats.values()[from..to], *half, text, out)?;
         }
+        Values::Spaced { list, items, item } => {
+            let offsets = list.value_offsets();
+            let range = offsets[row] as usize..offsets[row + 1] as usize;
+            if !text {
+                return put_array_binary(items, range, |_| false, item.oid(), 0, out);
+            }
+            for at in range.clone() {
+                if at > range.start {
+                    out.put_u8(b' ');
+                }
+                put_value(items, at, Format::Text, out)?;
+            }
+        }
         Values::List {
             list,
             items,
@@ -384,7 +419,7 @@ fn put_value(values: &Values, row: usize, format: Format, out: &mut BytesMut) ->
             let is_null = |at| nulls.as_ref().is_some_and(|nulls| nulls.is_null(at));
             match format {
                 Format::Text => put_array_text(items, range, is_null, out)?,
-                Format::Binary => put_array_binary(items, range, is_null, item.oid(), out)?,
+                Format::Binary => put_array_binary(items, range, is_null, item.oid(), 1, out)?,
             }
         }
     }
@@ -488,6 +523,7 @@ fn put_array_binary(
     range: std::ops::Range<usize>,
     is_null: impl Fn(usize) -> bool,
     oid: u32,
+    lower_bound: i32,
     out: &mut BytesMut,
 ) -> Result<()> {
     let dimensions = i32::from(!range.is_empty());
@@ -496,7 +532,7 @@ fn put_array_binary(
     out.put_u32(oid);
     if dimensions > 0 {
         out.put_i32(i32::try_from(range.len()).map_err(|_| too_large())?);
-        out.put_i32(1);
+        out.put_i32(lower_bound);
     }
     for at in range {
         if is_null(at) {

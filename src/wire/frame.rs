@@ -122,6 +122,14 @@ pub(super) fn sasl_first(body: Bytes) -> Result<(String, Bytes)> {
     Ok((mechanism, data.unwrap_or_default()))
 }
 
+/// What a CopyFail says.
+pub(super) fn copy_fail(body: Bytes) -> Result<String> {
+    let mut body = Body::new(body);
+    let said = body.cstring()?;
+    body.finish()?;
+    Ok(said)
+}
+
 /// An 08P01 of this text.
 pub(super) fn violation(message: impl Into<String>) -> Error {
     Error::new(Code::ProtocolViolation, message)

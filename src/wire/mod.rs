@@ -3,7 +3,8 @@
 //! A connection's life: `startup` settles encryption and reads the startup message, `login` proves who
 //! is there, `connection` serves the session until it ends. In it `frame` judges every byte before
 //! anything acts on it, `simple` and `extended` are the two ways to query, `portal` streams rows with
-//! back-pressure, `encode` and `decode` turn Arrow into wire values and back, `cancel` stops statements,
+//! back-pressure, `encode` and `decode` turn Arrow into wire values and back,
+//! `copy` moves rows in bulk, `cancel` stops statements,
 //! and `complaint` says what went wrong.
 //!
 //! Only this folder names pgwire, and only its message structs: sockets, limits, TLS and states are ours.
@@ -16,13 +17,12 @@ mod complaint;
 mod connection;
 #[cfg(test)]
 mod connection_tests;
-mod datetime;
+mod copy;
 mod decode;
 mod encode;
 mod extended;
 mod frame;
 mod login;
-mod numeric;
 mod portal;
 mod presence;
 mod simple;
@@ -39,6 +39,7 @@ use tokio::{
     sync::{Semaphore, oneshot, watch},
 };
 
+use crate::codec::{datetime, numeric};
 pub use encode::text_rows;
 pub use tls::TlsFiles;
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
+use bytes::BytesMut;
 use futures::{StreamExt, future::poll_immediate};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Trouble, cancel::Running, channel::Channel, encode, values::Format};
+use super::{Trouble, cancel::Running, channel::Channel, copy, encode, values::Format};
 use crate::{
     error::{Code, Error, Result},
     limits,
@@ -39,6 +40,8 @@ pub(super) struct Rows {
     rows: Option<RowStream>,
     tag: RowTag,
     batch: Option<(encode::Rows, usize)>,
+    /// How they are written in a COPY; else they are DataRows.
+    copy: Option<copy::Encoder>,
 }
 
 /// How one round of sending ended.
@@ -57,7 +60,19 @@ impl Rows {
             rows: Some(rows),
             tag,
             batch: None,
+            copy: None,
         }
+    }
+
+    /// The same rows as CopyData.
+    pub(super) fn copied(mut self, encoder: copy::Encoder) -> Self {
+        self.copy = Some(encoder);
+        self
+    }
+
+    /// What ends the rows of a COPY.
+    pub(super) fn end_copy(&mut self, out: &mut BytesMut) -> Result<()> {
+        self.copy.as_mut().map_or(Ok(()), |encoder| encoder.end(out))
     }
 
     /// Sends rows until there are none or `limit` are sent. As in PostgreSQL, reaching the limit with the
@@ -75,7 +90,10 @@ impl Rows {
                     if limit == Some(sent) {
                         return Ok(Sent::Suspended);
                     }
-                    rows.put(*next, &mut channel.out)?;
+                    match &mut self.copy {
+                        None => rows.put(*next, &mut channel.out)?,
+                        Some(encoder) => encoder.put(rows, *next, &mut channel.out)?,
+                    }
                     *next += 1;
                     sent += 1;
                     if channel.out.len() >= limits::WRITE_BUFFER_BYTES {
@@ -152,6 +170,7 @@ impl Portal {
                 self.state = State::Done;
                 Ok(None)
             }
+            Answer::Copy(_) => Err(Error::internal("a COPY was taken for a query")),
         }
     }
 }

@@ -28,16 +28,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         for (at, statement) in statements.iter().enumerate() {
             if last > 0 {
-                self.begin_implicit();
+                self.begin_implicit(true);
             }
             let mut running = self.running();
             let prepared = running.run(self.session.prepare(statement, &[])).await?;
             if !prepared.parameters.is_empty() {
                 return Err(Error::new(Code::UndefinedParameter, "there is no parameter $1").into());
             }
+            let binary = self.session.is_binary(&prepared);
             let tag = match running.run(self.session.execute(&prepared, &[])).await? {
                 Answer::Rows { columns, rows, tag } => {
-                    let formats = vec![Format::Text; columns.len()];
+                    let format = match binary {
+                        true => Format::Binary,
+                        false => Format::Text,
+                    };
+                    let formats = vec![format; columns.len()];
                     let description = row_description(&columns, &formats)?;
                     let mut rows = Rows::new(columns, formats, rows, tag);
                     rows.fetch(&mut running).await?;
@@ -48,6 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                 }
                 Answer::Done { tag } => Some(tag),
+                Answer::Copy(copy) => Some(self.copy(copy, &mut running).await?),
                 Answer::Empty => None,
             };
             drop(running);

@@ -77,6 +77,12 @@ pub(super) enum Values {
         nulls: Option<NullBuffer>,
         item: Scalar,
     },
+    /// `int2vector` and `oidvector`: elements between spaces.
+    Spaced {
+        list: ListArray,
+        items: Box<Values>,
+        item: Scalar,
+    },
 }
 
 /// Text in either of the two layouts that queries produce most.

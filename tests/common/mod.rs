@@ -7,8 +7,10 @@ pub mod golden;
 pub mod picture;
 pub mod provider;
 pub mod raw;
+pub mod reference;
 pub mod scram;
 pub mod server;
+pub mod tools;
 
 use std::path::PathBuf;
 

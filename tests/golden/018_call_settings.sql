@@ -42,22 +42,18 @@ acme> SHOW ai.max_statement_usd;
 ai.max_statement_usd
 none
 (1 row)
-# Alerts are the one channel there is; others belong to a later version.
+# Alerts are a channel in which only the server speaks.
 acme> LISTEN bulkhead_alerts;
 acme> LISTEN "bulkhead_alerts";
-acme> LISTEN orders;
-ERROR 0A000: channels of your own are not supported
-acme> LISTEN "BULKHEAD_ALERTS";
-ERROR 0A000
 acme> LISTEN;
 ERROR 42601
 acme> LISTEN bulkhead_alerts orders;
 ERROR 42601
-acme> UNLISTEN orders;
-ERROR 0A000
 acme> UNLISTEN bulkhead_alerts;
 acme> UNLISTEN *;
 acme> NOTIFY bulkhead_alerts;
-ERROR 0A000
+ERROR 42501: permission denied for channel bulkhead_alerts
+acme> SELECT pg_notify('bulkhead_alerts', 'false');
+ERROR 42501
 bulkhead> LISTEN bulkhead_alerts;
 ERROR 0A000

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bulkhead::error::Error;
-use bulkhead::sql::{Answer, Engine, Session};
+use bulkhead::sql::{Answer, CopyAnswer, Engine, Session};
 use bulkhead::tenant::{Binding, Directory};
 use bulkhead::wire::text_rows;
 use futures::StreamExt;
@@ -82,12 +82,12 @@ impl Speaker for Local {
         let mut parts = Vec::new();
         let failed = self.statements(sql, &mut parts).await;
         if let Err(error) = &failed {
-            self.session.failed();
+            self.session.failed(error);
             self.notices(&mut parts);
             parts.push(part(error));
         }
         if let Err(error) = self.session.end_implicit(failed.is_ok()).await {
-            self.session.failed();
+            self.session.failed(&error);
             parts.push(part(&error));
         }
         self.notices(&mut parts);
@@ -100,7 +100,7 @@ impl Local {
         let statements = self.session.parse(sql)?;
         for (at, statement) in statements.iter().enumerate() {
             if statements.len() > 1 {
-                self.session.begin_implicit();
+                self.session.begin_implicit(true);
             }
             let prepared = self.session.prepare(statement, &[]).await?;
             let part = match self.session.execute(&prepared, &[]).await? {
@@ -113,6 +113,15 @@ impl Local {
                     Some(Part::Rows { columns, rows: all })
                 }
                 Answer::Done { tag } => Some(Part::Done(tag)),
+                // As over a socket, where a script sees no more of it than the tag.
+                Answer::Copy(CopyAnswer::Out { mut rows, .. }) => {
+                    let mut count = 0;
+                    while let Some(batch) = rows.next().await {
+                        count += batch?.num_rows();
+                    }
+                    Some(Part::Done(format!("COPY {count}")))
+                }
+                Answer::Copy(CopyAnswer::In { .. }) => panic!("a script has nothing to copy from: {sql}"),
                 Answer::Empty => None,
             };
             if at + 1 == statements.len() {

@@ -11,8 +11,10 @@ mod fine_tuning;
 mod operator;
 mod owner;
 pub(super) mod scalar;
+pub(super) mod server;
 pub(super) mod settings;
 pub(super) mod vector;
+pub(super) mod vector_math;
 
 use std::sync::Arc;
 
@@ -155,6 +157,11 @@ pub(super) fn all() -> impl Iterator<Item = &'static Function> {
         .chain(conversations::FUNCTIONS)
         .chain(owner::FUNCTIONS)
         .chain(operator::FUNCTIONS)
+}
+
+/// Whether a function changes something, so that its result may be shown only after the commit.
+pub(super) fn has_effect(name: &str) -> bool {
+    all().any(|ours| ours.effect && ours.name == name) || server::has_effect(name)
 }
 
 /// What is asked of a model.

@@ -111,7 +111,7 @@ impl AsyncScalarUDFImpl for Bound {
     }
 }
 
-fn row_args(args: &[ColumnarValue], row: usize) -> DfResult<Vec<ScalarValue>> {
+pub(super) fn row_args(args: &[ColumnarValue], row: usize) -> DfResult<Vec<ScalarValue>> {
     args.iter()
         .map(|arg| match arg {
             ColumnarValue::Scalar(value) => Ok(value.clone()),

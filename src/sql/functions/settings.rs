@@ -3,14 +3,14 @@
 use std::{hash::Hash, sync::Arc};
 
 use datafusion::{
-    arrow::datatypes::DataType,
+    arrow::{array::StringArray, datatypes::DataType},
     common::{Result as DfResult, ScalarValue},
     logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility},
 };
 use parking_lot::Mutex;
 
 use crate::{
-    error::{Code, Error, Result},
+    error::Result,
     sql::settings::{self, Settings},
 };
 
@@ -87,17 +87,21 @@ impl ScalarUDFImpl for SettingFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let values = args
-            .args
-            .iter()
-            .map(|arg| match arg {
-                ColumnarValue::Scalar(value) => Ok(value.clone()),
-                ColumnarValue::Array(array) if array.len() == 1 => ScalarValue::try_from_array(array, 0),
-                ColumnarValue::Array(_) => {
-                    Err(Error::new(Code::Unsupported, format!("{} takes constants only", self.name)).into())
-                }
-            })
-            .collect::<DfResult<Vec<_>>>()?;
-        Ok(ColumnarValue::Scalar(ScalarValue::Utf8(self.call(&values)?)))
+        let row = |row: usize| -> DfResult<Option<String>> {
+            let values = args
+                .args
+                .iter()
+                .map(|arg| match arg {
+                    ColumnarValue::Scalar(value) => Ok(value.clone()),
+                    ColumnarValue::Array(array) => ScalarValue::try_from_array(array, row),
+                })
+                .collect::<DfResult<Vec<_>>>()?;
+            Ok(self.call(&values)?)
+        };
+        if args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_))) {
+            return Ok(ColumnarValue::Scalar(ScalarValue::Utf8(row(0)?)));
+        }
+        let values: StringArray = (0..args.number_rows).map(row).collect::<DfResult<_>>()?;
+        Ok(ColumnarValue::Array(Arc::new(values)))
     }
 }

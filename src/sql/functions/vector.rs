@@ -118,7 +118,7 @@ impl VectorFunction {
     }
 }
 
-fn wrong_type(name: &str) -> Error {
+pub(super) fn wrong_type(name: &str) -> Error {
     Error::new(
         Code::UndefinedFunction,
         format!("function {name} does not exist for these arguments"),
@@ -152,13 +152,13 @@ fn distances(measure: Measure, a: &Vectors, b: &Vectors, rows: usize) -> DfResul
 }
 
 /// A column of vectors, or one vector for all rows; read in place, never copied.
-struct Vectors {
+pub(super) struct Vectors {
     array: ArrayRef,
     constant: bool,
 }
 
 impl Vectors {
-    fn new(value: &ColumnarValue) -> DfResult<Self> {
+    pub(super) fn new(value: &ColumnarValue) -> DfResult<Self> {
         let (array, constant) = match value {
             ColumnarValue::Array(array) => (array.clone(), false),
             ColumnarValue::Scalar(value) => (value.to_array()?, true),
@@ -175,7 +175,7 @@ impl Vectors {
     }
 
     /// The vector of a row; `None` for NULL.
-    fn row(&self, row: usize) -> Option<&[f32]> {
+    pub(super) fn row(&self, row: usize) -> Option<&[f32]> {
         let list = self.array.as_list::<i32>();
         let row = if self.constant { 0 } else { row };
         if list.is_null(row) {

@@ -124,7 +124,6 @@ fn column(word: &'static str) -> Option<Column> {
     let (of, not_null) = of.strip_suffix('!').map_or((of, false), |of| (of, true));
     let pg_type = match of {
         "xid" => Scalar::Oid.into(),
-        "_aclitem" => PgType::Array(Scalar::Text),
         "_pg_statistic" => PgType::TEXT,
         _ => PgType::from_name(of).unwrap_or(PgType::TEXT),
     };

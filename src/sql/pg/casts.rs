@@ -12,7 +12,7 @@ use arrow::{
     },
     buffer::OffsetBuffer,
     compute::cast,
-    datatypes::{DataType, Field, FieldRef, Float32Type},
+    datatypes::{ArrowPrimitiveType, DataType, Field, FieldRef, Float16Type, Float32Type},
 };
 use datafusion::{
     common::{DataFusionError, Result, ScalarValue},
@@ -151,14 +151,14 @@ impl ScalarUDFImpl for CastFunction {
             _ if input.data_type() == &DataType::Null => new_null_array(to, input.len()),
             Kind::Text(of) => checked_text(&input, of)?,
             Kind::Bytea => bytea(&input)?,
-            Kind::Vector(_) => {
+            Kind::Vector(of) => {
                 let dimensions = match arguments.args.get(1) {
                     Some(ColumnarValue::Scalar(n)) => {
                         i64::try_from(n.clone()).ok().and_then(|n| usize::try_from(n).ok())
                     }
                     _ => None,
                 };
-                vectors(&input, to, dimensions.filter(|n| *n > 0))?
+                vectors(&input, to, dimensions.filter(|n| *n > 0), of == Scalar::Halfvec)?
             }
             Kind::Array => lists(&input, to)?,
             Kind::OrEmpty => match arguments.args.get(1) {
@@ -268,7 +268,31 @@ fn escaped(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn vectors(input: &ArrayRef, to: &DataType, dimensions: Option<usize>) -> Result<ArrayRef> {
+/// The vectors with the precision of a halfvec.
+fn halves(input: &ArrayRef) -> Result<ArrayRef> {
+    let lists = input.as_list::<i32>();
+    let values = lists.values().as_primitive::<Float32Type>();
+    let half = |v: f32| <Float16Type as ArrowPrimitiveType>::Native::from_f32(v).to_f32();
+    if values.iter().flatten().any(|v| v.is_finite() && half(v).is_infinite()) {
+        return Err(fail(
+            Code::NumericOutOfRange,
+            "a value is out of range for type halfvec",
+        ));
+    }
+    let DataType::List(field) = lists.data_type() else {
+        return Ok(input.clone());
+    };
+    let rounded = values.unary::<_, Float32Type>(half);
+    let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
+    Ok(Arc::new(ListArray::try_new(
+        field.clone(),
+        offsets,
+        Arc::new(rounded),
+        nulls,
+    )?))
+}
+
+fn vectors(input: &ArrayRef, to: &DataType, dimensions: Option<usize>, half: bool) -> Result<ArrayRef> {
     let output: ArrayRef = if is_text(input.data_type()) {
         let mut builder = ListBuilder::new(Float32Builder::new());
         for vector in each_text(input, vector)? {
@@ -290,6 +314,10 @@ fn vectors(input: &ArrayRef, to: &DataType, dimensions: Option<usize>) -> Result
             Code::DatatypeMismatch,
             "only text and arrays of numbers can be cast to vector",
         ));
+    };
+    let output = match half {
+        true => halves(&output)?,
+        false => output,
     };
     let lists = output.as_list::<i32>();
     for value in lists.iter().flatten() {
@@ -319,15 +347,32 @@ fn check_vector(values: &[f32], nulls: usize, dimensions: Option<usize>) -> Resu
 }
 
 fn vector(text: &str) -> Result<Vec<f32>> {
+    let wrong = || {
+        let shown: String = text.chars().take(100).collect();
+        fail(
+            Code::InvalidText,
+            format!("invalid input syntax for type vector: \"{shown}\""),
+        )
+    };
     let inner = text
         .trim()
         .strip_prefix('[')
         .and_then(|t| t.strip_suffix(']'))
-        .ok_or_else(|| invalid("vector"))?;
+        .ok_or_else(wrong)?;
     if inner.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let number = |t: &str| t.trim().parse::<f32>().map_err(|_| invalid("vector"));
+    let number = |t: &str| {
+        let t = t.trim();
+        match t.parse::<f32>() {
+            Ok(value) if value.is_infinite() && t.contains(|c: char| c.is_ascii_digit()) => Err(fail(
+                Code::NumericOutOfRange,
+                format!("\"{t}\" is out of range for type vector"),
+            )),
+            Ok(value) => Ok(value),
+            Err(_) => Err(wrong()),
+        }
+    };
     inner.split(',').map(number).collect()
 }
 

@@ -8,7 +8,10 @@ use std::{fmt::Debug, sync::Arc};
 use datafusion::common::DataFusionError;
 
 use super::builtin;
-use crate::codec::pgtype::{PgType, Scalar};
+use crate::{
+    codec::pgtype::{PgType, Scalar},
+    sql::{backends::Activity, cursor::CursorInfo},
+};
 
 /// OID of the one database a session can see.
 pub const DATABASE_OID: i32 = 16_384;
@@ -46,6 +49,12 @@ pub struct CatalogSnapshot {
     pub settings: Vec<SettingInfo>,
     /// Prepared statements of this session: name and text.
     pub prepared: Vec<(String, String)>,
+    /// Cursors of this session.
+    pub cursors: Vec<CursorInfo>,
+    /// Channels this session listens to.
+    pub channels: Vec<String>,
+    /// The sessions it may know of, itself included.
+    pub activity: Vec<Activity>,
     /// The number given to the client for cancelling.
     pub pid: i32,
     /// When the session began, in microseconds since 1970.

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, TableFunctionArgs, TypedString, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
-use super::{names, subquery, types};
+use super::{convert, from, names, subquery, types};
 use crate::codec::pgtype::{PgType, Scalar};
 
 /// Rewrites a statement in place. To be called once, after the statement was judged and before it
@@ -53,11 +53,13 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let mut tables = TableOids(BTreeMap::new());
-        for from in &select.from {
-            let factors = std::iter::once(&from.relation).chain(from.joins.iter().map(|j| &j.relation));
-            factors.for_each(|factor| tables.add(factor));
+        factors(select).for_each(|factor| tables.add(factor));
+        VisitMut::visit(select, &mut tables)?;
+        let values = ValuesOf(factors(select).filter_map(json_alias).collect());
+        match values.0.is_empty() {
+            true => ControlFlow::Continue(()),
+            false => VisitMut::visit(select, &mut { values }),
         }
-        VisitMut::visit(select, &mut tables)
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
@@ -70,6 +72,14 @@ impl VisitorMut for Rewriter {
             Expr::BinaryOp { op, .. } => operator(op),
             Expr::Collate { expr: inner, .. } => *expr = take(inner),
             Expr::Cast { .. } | Expr::TypedString(_) => cast(expr),
+            Expr::Interval(_) => interval(expr),
+            Expr::Extract { field, expr: from, .. } => {
+                let field = text(&field.to_string().trim_matches('\'').to_lowercase());
+                *expr = call("bulkhead_extract", vec![field, take(from)]);
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                *expr = call("timezone", vec![take(time_zone), take(timestamp)]);
+            }
             Expr::Function(_) => function(expr),
             Expr::Identifier(ident) if ident.quote_style.is_none() => {
                 let name = ident.value.to_lowercase();
@@ -95,6 +105,41 @@ impl VisitorMut for Rewriter {
             Expr::Subquery(query) => subquery::single(query),
             Expr::CompoundFieldAccess { root, access_chain } => fields(root, access_chain),
             _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn factors(select: &Select) -> impl Iterator<Item = &TableFactor> {
+    select
+        .from
+        .iter()
+        .flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|j| &j.relation)))
+}
+
+/// The alias of a function in FROM whose one column is called `value`.
+fn json_alias(factor: &TableFactor) -> Option<String> {
+    let (TableFactor::Table { name, alias, .. } | TableFactor::Function { name, alias, .. }) = factor else {
+        return None;
+    };
+    let mut name = name.clone();
+    bare(&mut name);
+    let alias = alias.as_ref().filter(|a| a.columns.is_empty())?;
+    let one = from::json_list(&single_name(&name)?)?;
+    (one != from::KEYS).then(|| alias.name.value.clone())
+}
+
+/// The name of such a function stands for its value.
+struct ValuesOf(Vec<String>);
+
+impl VisitorMut for ValuesOf {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Identifier(name) = expr
+            && self.0.contains(&name.value)
+        {
+            *expr = Expr::CompoundIdentifier(vec![name.clone(), Ident::new("value")]);
         }
         ControlFlow::Continue(())
     }
@@ -317,19 +362,38 @@ fn cast(expr: &mut Expr) {
         PgType::Scalar(Scalar::Vector) => call("bulkhead_vector", vec![take(inner), number(modifier)]),
         PgType::Scalar(Scalar::Halfvec) => call("bulkhead_halfvec", vec![take(inner), number(modifier)]),
         PgType::Array(element) => call("bulkhead_array", vec![take(inner), text(element.name())]),
-        PgType::Scalar(Scalar::Varchar | Scalar::Bpchar) if modifier > 4 => {
-            let whole = Expr::Cast {
-                kind: CastKind::Cast,
-                expr: Box::new(take(inner)),
-                data_type: SqlType::Text,
-                array: false,
-                format: None,
-            };
-            **inner = call("left", vec![whole, number(modifier - 4)]);
-            return;
+        PgType::Scalar(scalar @ (Scalar::Varchar | Scalar::Bpchar)) if modifier > 4 => {
+            let whole = plain(take(inner), Scalar::Text, -1);
+            plain(call("left", vec![whole, number(modifier - 4)]), scalar, -1)
         }
+        PgType::Scalar(scalar) if convert::is_plain(scalar) => plain(take(inner), scalar, modifier),
         _ => return,
     };
+}
+
+/// A cast to a plain type.
+fn plain(expr: Expr, to: Scalar, modifier: i32) -> Expr {
+    let mut arguments = vec![expr, text(to.name())];
+    if modifier >= 0 {
+        arguments.push(text(&modifier.to_string()));
+    }
+    call(convert::CAST, arguments)
+}
+
+/// `INTERVAL '1' DAY` and `INTERVAL '1 day 02:00'` as the cast of a text.
+fn interval(expr: &mut Expr) {
+    let Expr::Interval(interval) = expr else { return };
+    let Expr::Value(value) = interval.value.as_ref() else {
+        return;
+    };
+    let Value::SingleQuotedString(written) = &value.value else {
+        return;
+    };
+    let written = match &interval.leading_field {
+        Some(unit) if written.trim().parse::<f64>().is_ok() => format!("{written} {unit}"),
+        _ => written.clone(),
+    };
+    *expr = plain(text(&written), Scalar::Interval, -1);
 }
 
 fn function(expr: &mut Expr) {
@@ -351,6 +415,15 @@ fn function(expr: &mut Expr) {
         // PostgreSQL's takes out every occurrence.
         "array_remove" => rename(f, "array_remove_all"),
         "every" => rename(f, "bool_and"),
+        "row_number" | "rank" | "dense_rank" if f.over.is_some() => *expr = plain(take(expr), Scalar::Int8, -1),
+        "ntile" if f.over.is_some() => *expr = plain(take(expr), Scalar::Int4, -1),
+        _ if from::json_list(&name).is_some() => {
+            if let Some(list) = from::json_list(&name) {
+                rename(f, list);
+            }
+            let rows = take(expr);
+            *expr = call("unnest", vec![rows]);
+        }
         // The literal is an empty array, or the text it looks like: the first argument's type tells.
         "coalesce" if arguments(f).is_some_and(|a| matches!(a.as_slice(), [_, last] if is_empty_array(last))) => {
             rename(f, "bulkhead_or_empty");
@@ -359,6 +432,10 @@ fn function(expr: &mut Expr) {
             rename(f, "bulkhead_expandarray");
             let rows = take(expr);
             *expr = call("unnest", vec![rows]);
+        }
+        "pg_listening_channels" => {
+            let channels = take(expr);
+            *expr = call("unnest", vec![channels]);
         }
         "generate_series" => {
             let series = take(expr);

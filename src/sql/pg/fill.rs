@@ -11,7 +11,10 @@ use super::{
     rows::{Rows, Value},
     types,
 };
-use crate::codec::pgtype::{PgType, Scalar};
+use crate::{
+    codec::pgtype::{PgType, Scalar},
+    sql::backends::Activity,
+};
 
 /// How a relation gets its rows; one with neither is empty.
 pub struct Fill {
@@ -89,6 +92,7 @@ pub const FILLS: &[Fill] = &[
     own("pg_stat_user_tables", table_statistics),
     own("pg_stat_all_tables", table_statistics),
     own("pg_prepared_statements", prepared),
+    own("pg_cursors", cursors),
 ];
 
 fn value(v: impl Into<Value>) -> Value {
@@ -441,17 +445,38 @@ fn index_texts(s: &CatalogSnapshot, rows: &mut Rows) {
 }
 
 fn activity(s: &CatalogSnapshot, rows: &mut Rows) {
-    rows.add(&[
-        ("datid", value(DATABASE_OID)),
-        ("datname", value(&s.database)),
-        ("pid", value(s.pid)),
-        ("usesysid", value(s.user_oid(&s.user))),
-        ("usename", value(&s.user)),
-        ("application_name", value(&s.application_name)),
-        ("backend_start", value(s.started_micros)),
-        ("state", value("active")),
-        ("backend_type", value("client backend")),
-    ]);
+    // A session without a socket knows of itself all the same.
+    let own = Activity {
+        pid: s.pid,
+        user: s.user.clone(),
+        application: s.application_name.clone(),
+        started: s.started_micros,
+        changed: s.started_micros,
+        state: "active",
+        ..Activity::default()
+    };
+    let known = s.activity.iter().any(|activity| activity.pid == s.pid);
+    for activity in s.activity.iter().chain((!known).then_some(&own)) {
+        let application = match activity.pid == s.pid {
+            true => &s.application_name,
+            false => &activity.application,
+        };
+        rows.add(&[
+            ("datid", value(DATABASE_OID)),
+            ("datname", value(&s.database)),
+            ("pid", value(activity.pid)),
+            ("usesysid", value(s.user_oid(&activity.user))),
+            ("usename", value(&activity.user)),
+            ("application_name", value(application)),
+            ("backend_start", value(activity.started)),
+            ("xact_start", value(activity.transaction_started)),
+            ("query_start", value(activity.statement_started)),
+            ("state_change", value(activity.changed)),
+            ("state", value(activity.state)),
+            ("query", value(&activity.query)),
+            ("backend_type", value("client backend")),
+        ]);
+    }
 }
 
 fn table_statistics(s: &CatalogSnapshot, rows: &mut Rows) {
@@ -471,6 +496,19 @@ fn prepared(s: &CatalogSnapshot, rows: &mut Rows) {
             ("name", value(name)),
             ("statement", value(text)),
             ("from_sql", value(false)),
+        ]);
+    }
+}
+
+fn cursors(s: &CatalogSnapshot, rows: &mut Rows) {
+    for cursor in &s.cursors {
+        rows.add(&[
+            ("name", value(&cursor.name)),
+            ("statement", value(&cursor.statement)),
+            ("is_holdable", value(cursor.holdable)),
+            ("is_binary", value(cursor.binary)),
+            ("is_scrollable", value(cursor.scrollable)),
+            ("creation_time", value(cursor.created_micros)),
         ]);
     }
 }

@@ -9,7 +9,7 @@ use datafusion::{
     common::{Column, DFSchema, Result, ScalarValue, UnnestOptions},
     functions_window::expr_fn::row_number,
     logical_expr::{
-        Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder,
+        Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Volatility,
         planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning},
     },
     sql::sqlparser::ast::{Expr as SqlExpr, FunctionArg, FunctionArgExpr, TableAlias, TableFactor, TableFunctionArgs},
@@ -99,12 +99,37 @@ fn called(relation: &TableFactor) -> Option<Called> {
     }
 }
 
+/// The list behind `jsonb_object_keys`.
+pub(super) const KEYS: &str = "bulkhead_json_keys";
+
+/// The function that gives as a list what a JSON function of one column gives as rows.
+pub(super) fn json_list(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "jsonb_array_elements" => "bulkhead_jsonb_elements",
+        "json_array_elements" => "bulkhead_json_elements",
+        "jsonb_array_elements_text" | "json_array_elements_text" => "bulkhead_json_elements_text",
+        "jsonb_object_keys" | "json_object_keys" => KEYS,
+        _ => return None,
+    })
+}
+
+/// The function that gives the values of `jsonb_each` and its like as a list.
+fn json_values(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "jsonb_each" => "bulkhead_jsonb_values",
+        "json_each" => "bulkhead_json_values",
+        "jsonb_each_text" | "json_each_text" => "bulkhead_json_values_text",
+        _ => return None,
+    })
+}
+
 fn plan(called: &Called, context: &mut dyn RelationPlannerContext) -> Result<Option<LogicalPlan>> {
     let provider = context.context_provider();
     let known = matches!(
         called.name.as_str(),
         "unnest" | "generate_series" | "generate_subscripts" | "pg_get_keywords" | "_pg_expandarray"
-    );
+    ) || json_list(&called.name).is_some()
+        || json_values(&called.name).is_some();
     if !known && provider.get_function_meta(&called.name).is_none() {
         return Ok(None);
     }
@@ -119,9 +144,28 @@ fn plan(called: &Called, context: &mut dyn RelationPlannerContext) -> Result<Opt
         Some(alias) if alias.columns.is_empty() => context.normalize_ident(alias.name.clone()),
         _ => called.name.clone(),
     };
+    let function = |context: &mut dyn RelationPlannerContext, name: &str| {
+        let found = context.context_provider().get_function_meta(name);
+        found.ok_or_else(|| fail(Code::UndefinedFunction, format!("function {name} does not exist")))
+    };
     let rows = match called.name.as_str() {
+        name if let Some(list) = json_list(name) => {
+            let column = if list == KEYS { column.as_str() } else { "value" };
+            unnest(vec![function(context, list)?.call(arguments)], column)?
+        }
+        name if let Some(values) = json_values(name) => {
+            let keys = function(context, KEYS)?.call(arguments.clone());
+            let values = function(context, values)?.call(arguments);
+            unnest_as(vec![keys, values], &["key".to_owned(), "value".to_owned()])?
+        }
         "pg_get_keywords" => keywords()?,
         "unnest" => unnest(arguments, &column)?,
+        "pg_listening_channels" => {
+            let Some(function) = context.context_provider().get_function_meta(&called.name) else {
+                return Ok(None);
+            };
+            unnest(vec![function.call(arguments)], &column)?
+        }
         "_pg_expandarray" => pairs(casts::call("bulkhead_expandarray", arguments))?,
         "generate_series" => series(arguments, &column, context)?,
         "generate_subscripts" => {
@@ -168,7 +212,12 @@ fn unnest(lists: Vec<Expr>, column: &str) -> Result<LogicalPlan> {
             column.to_owned()
         }
     };
-    let names: Vec<Column> = (0..lists.len()).map(|i| Column::from_name(name(i))).collect();
+    let names: Vec<String> = (0..lists.len()).map(name).collect();
+    unnest_as(lists, &names)
+}
+
+fn unnest_as(lists: Vec<Expr>, names: &[String]) -> Result<LogicalPlan> {
+    let names: Vec<Column> = names.iter().map(Column::from_name).collect();
     let items = lists
         .into_iter()
         .zip(&names)
@@ -196,6 +245,8 @@ fn pairs(list: Expr) -> Result<LogicalPlan> {
 /// A series of constants streams; one of columns is a list, unnested.
 fn series(arguments: Vec<Expr>, column: &str, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
     let none = DFSchema::empty();
+    let narrow = |a: &Expr| matches!(a.get_type(&none), Ok(DataType::Int16 | DataType::Int32));
+    let narrow = !arguments.is_empty() && arguments.iter().all(narrow);
     let wide = |a: Expr| match a.get_type(&none) {
         Ok(DataType::Int16 | DataType::Int32) => a.cast_to(&DataType::Int64, &none),
         _ => Ok(a),
@@ -203,19 +254,43 @@ fn series(arguments: Vec<Expr>, column: &str, context: &mut dyn RelationPlannerC
     let arguments = arguments.into_iter().map(wide).collect::<Result<Vec<_>>>()?;
     let outer = arguments
         .iter()
-        .any(|a| a.contains_outer() || !a.column_refs().is_empty());
+        .any(|a| a.contains_outer() || !a.column_refs().is_empty() || !is_constant(a));
+    let typed = |item: Expr, schema: &DFSchema| match narrow {
+        true => item.cast_to(&DataType::Int32, schema),
+        false => Ok(item),
+    };
     if !outer {
         let source = context
             .context_provider()
             .get_table_function_source("generate_series", arguments)?;
         let scan = LogicalPlanBuilder::scan("generate_series", source, None)?;
         let first = scan.schema().columns().into_iter().next();
-        let item = first.map(|c| Expr::Column(c).alias(column));
-        return scan.project(item)?.build();
+        let schema = scan.schema().clone();
+        let item = first.map(|c| typed(Expr::Column(c), &schema)).transpose()?;
+        return scan.project(item.map(|item| item.alias(column)))?.build();
     }
     match context.context_provider().get_function_meta("generate_series") {
-        Some(list) => unnest(vec![list.call(arguments)], column),
+        Some(list) => {
+            let rows = unnest(vec![list.call(arguments)], column)?;
+            let item = typed(Expr::Column(Column::from_name(column)), rows.schema())?.alias(column);
+            LogicalPlanBuilder::from(rows).project([item])?.build()
+        }
         None => Err(fail(Code::UndefinedFunction, "function generate_series does not exist")),
+    }
+}
+
+/// Whether nothing but numbers and casts of them make this up, so that it is known while planning.
+fn is_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(..) => true,
+        Expr::Cast(cast) => is_constant(&cast.expr),
+        Expr::Negative(inner) => is_constant(inner),
+        Expr::Alias(alias) => is_constant(&alias.expr),
+        Expr::ScalarFunction(call) => {
+            call.func.signature().volatility == Volatility::Immutable && call.args.iter().all(is_constant)
+        }
+        Expr::BinaryExpr(binary) => is_constant(&binary.left) && is_constant(&binary.right),
+        _ => false,
     }
 }
 

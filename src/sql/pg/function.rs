@@ -57,8 +57,14 @@ pub fn shared() -> Vec<Arc<ScalarUDF>> {
         let own = SHARED
             .iter()
             .chain(super::json_access::FUNCTIONS)
+            .chain(super::json_change::FUNCTIONS)
             .map(|f| Arc::new(ScalarUDF::new_from_impl(PgFunction::new(f, None))));
-        own.chain(super::casts::shared()).collect()
+        own.chain(super::casts::shared())
+            .chain(super::json_make::scalars())
+            .chain([super::convert::function()])
+            .chain(super::temporal::shared())
+            .chain(super::clock::shared())
+            .collect()
     });
     MADE.clone()
 }

@@ -183,6 +183,10 @@ pub const BOUND: &[Function] = &[
         let implicit = (a.first() == Some(&Value::Bool(true))).then_some("pg_catalog");
         Ok(implicit.into_iter().chain(existing(s)).collect::<Vec<_>>().into())
     }),
+    // In FROM and in the SELECT list it is a set: see `from` and `dialect`.
+    bound("pg_listening_channels", PgType::Array(Scalar::Text), |s, _| {
+        Ok(s.channels.clone().into())
+    }),
     bound("pg_backend_pid", INT4, |s, _| Ok(s.pid.into())),
     bound(
         "pg_postmaster_start_time",

@@ -170,7 +170,10 @@ fn exists(arguments: &[Value]) -> Result<Value> {
 /// The call that an operator on a `json` or `jsonb` stands for; none where it is another operator,
 /// or is on other types.
 pub(super) fn call(expr: &RawBinaryExpr, schema: &DFSchema) -> Option<Expr> {
-    use BinaryOperator::{Arrow, ArrowAt, AtArrow, HashArrow, HashLongArrow, LongArrow, Question};
+    use BinaryOperator::{
+        Arrow, ArrowAt, AtArrow, HashArrow, HashLongArrow, HashMinus, LongArrow, Minus, Question, QuestionAnd,
+        QuestionPipe, StringConcat,
+    };
     let (_, left) = expr.left.to_field(schema).ok()?;
     let binary = match PgType::of(&left) {
         PgType::Scalar(Scalar::Jsonb) => true,
@@ -184,21 +187,26 @@ pub(super) fn call(expr: &RawBinaryExpr, schema: &DFSchema) -> Option<Expr> {
         (HashArrow, true) => "bulkhead_jsonb_path",
         (HashArrow, false) => "bulkhead_json_path",
         (HashLongArrow, _) => "bulkhead_json_path_text",
+        (StringConcat, true) => "bulkhead_jsonb_concat",
+        (Minus, true) => "bulkhead_jsonb_delete",
+        (HashMinus, true) => "bulkhead_jsonb_delete_path",
+        (QuestionPipe, true) => "bulkhead_jsonb_exists_any",
+        (QuestionAnd, true) => "bulkhead_jsonb_exists_all",
         (Question, true) => "bulkhead_jsonb_exists",
         (AtArrow, true) => "bulkhead_jsonb_contains",
         (ArrowAt, true) => "bulkhead_jsonb_contained",
         _ => return None,
     };
     let right = match (&expr.op, expr.right.clone()) {
-        (HashArrow | HashLongArrow, right @ Expr::Literal(..)) => {
+        (HashArrow | HashLongArrow | HashMinus | QuestionPipe | QuestionAnd, right @ Expr::Literal(..)) => {
             let element = Expr::Literal(Scalar::Text.name().into(), None);
             casts::call("bulkhead_array", vec![right, element])
         }
         // A parameter of no type is what PostgreSQL would take it for.
         (op, Expr::Placeholder(Placeholder { id, field: None })) => {
             let pg_type = match op {
-                HashArrow | HashLongArrow => PgType::Array(Scalar::Text),
-                AtArrow | ArrowAt => JSONB,
+                HashArrow | HashLongArrow | HashMinus | QuestionPipe | QuestionAnd => PgType::Array(Scalar::Text),
+                AtArrow | ArrowAt | StringConcat => JSONB,
                 _ => TEXT,
             };
             let field = Some(pg_type.field(&id, true).into());

@@ -186,10 +186,16 @@ impl TableProvider for SystemTable {
 }
 
 /// One run over a relation: the fixed rows, then those of the snapshot.
-#[derive(Debug)]
 struct Scan {
     relation: &'static Relation,
     snapshots: Arc<dyn Snapshots>,
+}
+
+/// What EXPLAIN says of it.
+impl std::fmt::Debug for Scan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.relation.name)
+    }
 }
 
 impl Scan {

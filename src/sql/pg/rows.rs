@@ -117,6 +117,7 @@ fn zero(pg_type: PgType) -> Value {
         PgType::Array(_) => Value::List(Vec::new()),
         PgType::Scalar(Scalar::Bool) => Value::Bool(false),
         PgType::Scalar(Scalar::Float4 | Scalar::Float8) => Value::Float(0.0),
+        PgType::Scalar(s) if s.vector_item().is_some() => Value::List(Vec::new()),
         PgType::Scalar(s) if s.arrow() == DataType::Utf8 => Value::Text(String::new()),
         PgType::Scalar(_) => Value::Int(0),
     }
@@ -165,7 +166,7 @@ pub fn array(pg_type: PgType, values: &[Value]) -> ArrayRef {
 fn list(pg_type: PgType, item: Arc<Field>, values: &[Value]) -> ArrayRef {
     let element = match pg_type {
         PgType::Array(scalar) => PgType::Scalar(scalar),
-        PgType::Scalar(_) => PgType::Scalar(Scalar::Float4),
+        PgType::Scalar(scalar) => PgType::Scalar(scalar.vector_item().unwrap_or(Scalar::Float4)),
     };
     let elements: Vec<Value> = values
         .iter()

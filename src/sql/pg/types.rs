@@ -20,6 +20,9 @@ pub struct PgTypes;
 
 impl TypePlanner for PgTypes {
     fn plan_type_field(&self, sql_type: &SqlType) -> Result<Option<FieldRef>> {
+        if super::literals::is_literal_type(sql_type) {
+            return Ok(Some(Arc::new(PgType::from(Scalar::Int4).field("", true))));
+        }
         Ok(resolve(sql_type).map(|(pg_type, modifier)| Arc::new(field(pg_type, modifier))))
     }
 }
@@ -132,8 +135,6 @@ fn custom(name: &ObjectName, modifiers: &[String]) -> Option<(PgType, i32)> {
         {
             Scalar::Bpchar.into()
         }
-        "int2vector" => PgType::Array(Scalar::Int2),
-        "oidvector" => PgType::Array(Scalar::Oid),
         "cstring" | "citext" => PgType::TEXT,
         "xid" | "cid" => Scalar::Oid.into(),
         other => named(other).or_else(|| PgType::from_name(other))?,

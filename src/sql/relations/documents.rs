@@ -182,8 +182,9 @@ pub(super) fn read_chunks(world: &World, scan: &Scan, out: &mut Out<'_>) -> Resu
 /// The nearest chunks, from the index; their rows by key. Runs on a thread for blocking work.
 fn read_nearest(world: &TenantWorld, nearest: &Nearest, scan: &Scan, out: &mut Out<'_>) -> Result<()> {
     world.state.meter.vector_search(&world.acting_user());
+    let query = nearest.query()?;
     let search = world.search(None, |layers, _| {
-        layers.nearest(nearest.metric, &nearest.query, nearest.k, None)
+        layers.nearest(nearest.metric, &query, nearest.k, None)
     });
     let found = tokio::runtime::Handle::current().block_on(search)?;
     let metadata_wanted = scan.columns.contains(&METADATA_COLUMN);

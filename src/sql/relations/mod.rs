@@ -4,6 +4,7 @@
 //! `information_schema` and the leak tests all iterate [`visible`] ones.
 
 mod accounts;
+pub(super) mod audit;
 mod conversations;
 mod documents;
 mod fine_tunes;
@@ -37,6 +38,7 @@ use uuid::Uuid;
 
 use super::{
     functions::{ACCOUNTANTS, READERS},
+    kept::Constant,
     nearest::Nearest,
     world::World,
 };
@@ -293,14 +295,12 @@ impl RelationProvider {
         }
     }
 
-    /// The ids that `column = 'id'` or `column IN ('id', ...)` asks for.
-    fn keys(&self, filter: &Expr) -> Option<Vec<Uuid>> {
+    /// The constants of `column = 'id'` or `column IN ('id', ...)`; where they are parameters that are not known
+    /// yet, as many of nothing.
+    fn keys(&self, filter: &Expr) -> Option<Vec<Option<Constant>>> {
         let column = self.relation.key?;
         let is_key = |e: &Expr| matches!(e, Expr::Column(c) if c.name == column);
-        let id = |e: &Expr| match e {
-            Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Some(Uuid::parse_str(text).ok()),
-            _ => None,
-        };
+        let id = |e: &Expr| Constant::will_be(e).then(|| Constant::of(e));
         match filter {
             Expr::BinaryExpr(BinaryExpr {
                 left,
@@ -312,18 +312,9 @@ impl RelationProvider {
                     (_, true) => id(left)?,
                     _ => return None,
                 };
-                // Text that is no id equals no id.
-                Some(value.into_iter().collect())
+                Some(vec![value])
             }
-            Expr::InList(list) if !list.negated && is_key(&list.expr) => Some(
-                list.list
-                    .iter()
-                    .map(id)
-                    .collect::<Option<Vec<_>>>()?
-                    .into_iter()
-                    .flatten()
-                    .collect(),
-            ),
+            Expr::InList(list) if !list.negated && is_key(&list.expr) => list.list.iter().map(id).collect(),
             _ => None,
         }
     }
@@ -365,15 +356,13 @@ impl TableProvider for RelationProvider {
             .cloned()
             .unwrap_or_else(|| (0..self.relation.columns.len()).collect());
         let schema = Arc::new(self.schema.project(&columns)?);
-        let scan = Scan {
-            columns,
-            keys: filters.iter().find_map(|f| self.keys(f)),
-            nearest: Nearest::among(filters)?,
-        };
+        let keys = filters.iter().find_map(|f| self.keys(f));
         let part = Part {
             relation: self.relation,
             world: self.world.clone(),
-            scan,
+            columns,
+            keys: keys.and_then(|keys| keys.into_iter().collect()),
+            nearest: Nearest::among(filters)?,
             schema: schema.clone(),
         };
         Ok(Arc::new(StreamingTableExec::try_new(
@@ -390,13 +379,37 @@ impl TableProvider for RelationProvider {
 struct Part {
     relation: &'static Relation,
     world: Arc<World>,
-    scan: Scan,
+    columns: Vec<usize>,
+    keys: Option<Vec<Constant>>,
+    nearest: Option<Nearest>,
     schema: SchemaRef,
 }
 
+impl Part {
+    /// What the run at hand asks for.
+    fn scan(&self) -> Scan {
+        // Text that is no id equals no id.
+        let id = |key: &Constant| match key.get() {
+            ScalarValue::Utf8(Some(text)) => Uuid::parse_str(&text).ok(),
+            _ => None,
+        };
+        Scan {
+            columns: self.columns.clone(),
+            keys: self.keys.as_ref().map(|keys| keys.iter().filter_map(id).collect()),
+            nearest: self.nearest.clone(),
+        }
+    }
+}
+
+/// What EXPLAIN says of it.
 impl std::fmt::Debug for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.relation.name)
+        f.write_str(self.relation.name)?;
+        match (&self.keys, &self.nearest) {
+            (Some(_), _) => write!(f, " by index {}_pkey", self.relation.name),
+            (None, Some(_)) => write!(f, " by index {}_hnsw", self.relation.name),
+            (None, None) => Ok(()),
+        }
     }
 }
 
@@ -410,7 +423,7 @@ impl PartitionStream for Part {
     fn execute(&self, _ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
         let mut builder = RecordBatchReceiverStreamBuilder::new(self.schema.clone(), 2);
         let sender = builder.tx();
-        let (relation, world, scan) = (self.relation, self.world.clone(), self.scan.clone());
+        let (relation, world, scan) = (self.relation, self.world.clone(), self.scan());
         let schema = self.schema.clone();
         builder.spawn_blocking(move || {
             let mut send = |batch| sender.blocking_send(Ok(batch)).is_ok();

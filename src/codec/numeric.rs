@@ -50,7 +50,7 @@ impl Write for Short {
 }
 
 /// Writes a decimal with exactly `scale` digits after the point, as `numeric` of that scale prints.
-pub(super) fn put_text(value: i128, scale: i8, out: &mut BytesMut) {
+pub(crate) fn put_text(value: i128, scale: i8, out: &mut BytesMut) {
     let digits = Short::of(value.unsigned_abs());
     let digits = digits.text();
     if value < 0 {
@@ -73,7 +73,7 @@ pub(super) fn put_text(value: i128, scale: i8, out: &mut BytesMut) {
 }
 
 /// A decimal without the zeros at the end of its fraction.
-pub(super) fn unscaled(mut value: i128, mut scale: i8) -> (i128, i8) {
+pub(crate) fn unscaled(mut value: i128, mut scale: i8) -> (i128, i8) {
     while scale > 0 && value % 10 == 0 {
         value /= 10;
         scale -= 1;
@@ -82,14 +82,14 @@ pub(super) fn unscaled(mut value: i128, mut scale: i8) -> (i128, i8) {
 }
 
 /// Writes the binary form of a decimal: base-10000 digits around the point.
-pub(super) fn put_binary(value: i128, scale: i8, out: &mut BytesMut) {
+pub(crate) fn put_binary(value: i128, scale: i8, out: &mut BytesMut) {
     let mut text = BytesMut::with_capacity(64);
     put_text(value, scale, &mut text);
     put_binary_of_text(&text, out);
 }
 
 /// Writes the binary form of plain decimal text (`-12.50`, no exponent).
-pub(super) fn put_binary_of_text(text: &[u8], out: &mut BytesMut) {
+pub(crate) fn put_binary_of_text(text: &[u8], out: &mut BytesMut) {
     let (sign, digits) = match text.strip_prefix(b"-") {
         Some(digits) => (NEGATIVE, digits),
         None => (0, text),
@@ -132,7 +132,7 @@ pub(super) fn put_binary_of_text(text: &[u8], out: &mut BytesMut) {
 }
 
 /// Reads `numeric` text into a decimal of `scale` digits after the point, rounding half away from zero.
-pub(super) fn from_text(text: &str, scale: u32) -> Result<i128> {
+pub(crate) fn from_text(text: &str, scale: u32) -> Result<i128> {
     let wrong = || {
         Error::new(
             Code::InvalidText,
@@ -173,7 +173,7 @@ pub(super) fn from_text(text: &str, scale: u32) -> Result<i128> {
 }
 
 /// Reads binary `numeric` like [`from_text`]. `None` where the bytes are not of that form.
-pub(super) fn from_binary(bytes: &[u8], scale: u32) -> Option<Result<i128>> {
+pub(crate) fn from_binary(bytes: &[u8], scale: u32) -> Option<Result<i128>> {
     let word = |at: usize| Some(u16::from_be_bytes([*bytes.get(2 * at)?, *bytes.get(2 * at + 1)?]));
     let (count, weight, sign, _scale) = (word(0)?, word(1)?.cast_signed(), word(2)?, word(3)?);
     if bytes.len() != 8 + 2 * usize::from(count) {
@@ -232,7 +232,7 @@ fn not_finite() -> Error {
 }
 
 /// Writes `float8` text: the shortest that reads back, in PostgreSQL's layout.
-pub(super) fn put_float8(value: f64, out: &mut BytesMut) {
+pub(crate) fn put_float8(value: f64, out: &mut BytesMut) {
     match special(value) {
         Some(name) => out.put_slice(name),
         None => layout(Short::exponent_of(value).text(), 15, out),
@@ -240,7 +240,7 @@ pub(super) fn put_float8(value: f64, out: &mut BytesMut) {
 }
 
 /// Writes `float4` text, also that of a vector's element.
-pub(super) fn put_float4(value: f32, out: &mut BytesMut) {
+pub(crate) fn put_float4(value: f32, out: &mut BytesMut) {
     match special(f64::from(value)) {
         Some(name) => out.put_slice(name),
         None => layout(Short::exponent_of(value).text(), 6, out),

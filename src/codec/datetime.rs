@@ -8,18 +8,18 @@ use std::fmt::Write;
 use bytes::{BufMut, BytesMut};
 
 /// Days from 1970-01-01 to 2000-01-01.
-pub(super) const EPOCH_DAYS: i32 = 10_957;
+pub(crate) const EPOCH_DAYS: i32 = 10_957;
 /// The same in microseconds.
-pub(super) const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * DAY;
+pub(crate) const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * DAY;
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 
 /// Months, days and microseconds: an interval as the wire has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Interval {
-    pub(super) months: i32,
-    pub(super) days: i32,
-    pub(super) micros: i64,
+pub(crate) struct Interval {
+    pub(crate) months: i32,
+    pub(crate) days: i32,
+    pub(crate) micros: i64,
 }
 
 /// Year, month and day of a day number (H. Hinnant, `civil_from_days`).
@@ -80,7 +80,7 @@ fn put_fraction(micros: i64, out: &mut BytesMut) {
 }
 
 /// Writes a date.
-pub(super) fn put_date(days: i32, out: &mut BytesMut) {
+pub(crate) fn put_date(days: i32, out: &mut BytesMut) {
     match days {
         i32::MAX => out.put_slice(b"infinity"),
         i32::MIN => out.put_slice(b"-infinity"),
@@ -93,7 +93,7 @@ pub(super) fn put_date(days: i32, out: &mut BytesMut) {
 }
 
 /// Writes a time of day.
-pub(super) fn put_time(micros: i64, out: &mut BytesMut) {
+pub(crate) fn put_time(micros: i64, out: &mut BytesMut) {
     let seconds = micros / SECOND;
     let _ = write!(
         out,
@@ -106,7 +106,7 @@ pub(super) fn put_time(micros: i64, out: &mut BytesMut) {
 }
 
 /// Writes a timestamp; with `zone`, the `+00` of UTC.
-pub(super) fn put_timestamp(micros: i64, zone: bool, out: &mut BytesMut) {
+pub(crate) fn put_timestamp(micros: i64, zone: bool, out: &mut BytesMut) {
     match micros {
         i64::MAX => out.put_slice(b"infinity"),
         i64::MIN => out.put_slice(b"-infinity"),
@@ -125,7 +125,7 @@ pub(super) fn put_timestamp(micros: i64, zone: bool, out: &mut BytesMut) {
 }
 
 /// Writes an interval in IntervalStyle postgres.
-pub(super) fn put_interval(interval: Interval, out: &mut BytesMut) {
+pub(crate) fn put_interval(interval: Interval, out: &mut BytesMut) {
     let mut first = true;
     let mut before = false;
     let (years, months) = (interval.months / 12, interval.months % 12);
@@ -301,7 +301,7 @@ fn named(text: &str) -> Option<i64> {
 }
 
 /// Reads a date; a time and zone after it are allowed and ignored, as in PostgreSQL.
-pub(super) fn date(text: &str) -> Option<i32> {
+pub(crate) fn date(text: &str) -> Option<i32> {
     let text = text.trim();
     match named(text) {
         Some(i64::MAX) => Some(i32::MAX),
@@ -312,7 +312,7 @@ pub(super) fn date(text: &str) -> Option<i32> {
 }
 
 /// Reads a time of day in microseconds; a zone after it is ignored, as `time` does.
-pub(super) fn time(text: &str) -> Option<i64> {
+pub(crate) fn time(text: &str) -> Option<i64> {
     let mut scan = Scan {
         rest: text.trim().as_bytes(),
     };
@@ -325,7 +325,7 @@ pub(super) fn time(text: &str) -> Option<i64> {
 
 /// Reads a timestamp in microseconds. With `zoned`, the offset counts (UTC where none is given);
 /// without, it is ignored.
-pub(super) fn timestamp(text: &str, zoned: bool) -> Option<i64> {
+pub(crate) fn timestamp(text: &str, zoned: bool) -> Option<i64> {
     let text = text.trim();
     if let Some(micros) = named(text) {
         return Some(micros);
@@ -340,7 +340,7 @@ pub(super) fn timestamp(text: &str, zoned: bool) -> Option<i64> {
 }
 
 /// Reads an interval: `1 year 2 mons -3 days 04:05:06.7`, `1 day ago` or ISO 8601 `P1Y2M3DT4H5M6S`.
-pub(super) fn interval(text: &str) -> Option<Interval> {
+pub(crate) fn interval(text: &str) -> Option<Interval> {
     let text = text.trim();
     match text.strip_prefix(['P', 'p']) {
         Some(iso) => interval_iso(iso),
