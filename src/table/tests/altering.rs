@@ -14,7 +14,12 @@ async fn two(tables: &Arc<Tables>, tenant: &Tenant) -> Oid {
     let note = create(tables, tenant).await;
     let mut writes = WriteSet::default();
     let some = batch(&super::note(note), &[(1, "block", Some(7))]);
-    writes.insert_block(tables.write_block(&tables.latest(), note, &some).await.expect("a block"));
+    writes.insert_block(
+        tables
+            .write_block(&tables.latest(), note, &some)
+            .await
+            .expect("a block"),
+    );
     writes.insert(note, tables.allocate_rows(note, 1), row(2, "row", 7));
     commit(tables, tenant, &writes).await.expect("a commit");
     note
@@ -37,13 +42,23 @@ async fn columns_are_added_and_dropped_without_touching_rows() {
     let again = Tables::open(tenant.clone()).await.expect("tables");
     for database in [tables.latest(), again.latest()] {
         let table = database.table(note).await.expect("the table");
-        let read: Vec<_> = table.scan(vec![4, 1], Vec::new(), false).map(|b| b.expect("a batch")).collect();
+        let read: Vec<_> = table
+            .scan(vec![4, 1], Vec::new(), false)
+            .map(|b| b.expect("a batch"))
+            .collect();
         assert_eq!(read.len(), 2);
-        assert!(read.iter().all(|b| b.column(0).as_primitive::<Int32Type>().value(0) == 42));
+        assert!(
+            read.iter()
+                .all(|b| b.column(0).as_primitive::<Int32Type>().value(0) == 42)
+        );
         let both = table.get(&[1, 2], &[4], true).expect("rows");
         assert_eq!(both.column(0).as_primitive::<Int32Type>().values(), &[42, 42]);
     }
-    assert_eq!(all(&before, note).await.len(), 2, "the column is still there for older snapshots");
+    assert_eq!(
+        all(&before, note).await.len(),
+        2,
+        "the column is still there for older snapshots"
+    );
     tables.fold(note).await.expect("a fold");
     assert_eq!(tables.latest().table(note).await.expect("the table").rows(), 2);
 }
@@ -63,7 +78,10 @@ async fn a_new_index_has_the_rows_that_are_there_and_tells_duplicates() {
     let view = base.with(&writes).expect("a view");
     let table = view.table(note).await.expect("the table");
     table.check_unique(oid).expect("no duplicates");
-    assert_eq!(table.check_unique(oid + 1).expect_err("two sevens").code(), Code::UniqueViolation);
+    assert_eq!(
+        table.check_unique(oid + 1).expect_err("two sevens").code(),
+        Code::UniqueViolation
+    );
     let value: ArrayRef = Arc::new(StringArray::from(vec!["block"]));
     let (body, _) = key(&[value], 0, &def.indexes[2]).expect("a key");
     assert_eq!(table.lookup(oid, &body), [1]);
@@ -80,12 +98,25 @@ async fn a_new_index_has_the_rows_that_are_there_and_tells_duplicates() {
     writes.update(note, 1, row(1, "block", None));
     writes.update(note, 2, row(2, "row", None));
     writes.set_catalog(with_table(base.catalog(), def.clone()));
-    let table = base.with(&writes).expect("a view").table(note).await.expect("the table");
+    let table = base
+        .with(&writes)
+        .expect("a view")
+        .table(note)
+        .await
+        .expect("the table");
     table.check_unique(oid + 2).expect("NULLs are distinct");
     def.indexes[3].nulls_not_distinct = true;
     writes.set_catalog(with_table(base.catalog(), def));
-    let table = base.with(&writes).expect("a view").table(note).await.expect("the table");
-    assert_eq!(table.check_unique(oid + 2).expect_err("two NULLs").code(), Code::UniqueViolation);
+    let table = base
+        .with(&writes)
+        .expect("a view")
+        .table(note)
+        .await
+        .expect("the table");
+    assert_eq!(
+        table.check_unique(oid + 2).expect_err("two NULLs").code(),
+        Code::UniqueViolation
+    );
 }
 
 #[tokio::test]
@@ -127,8 +158,17 @@ impl Expressions for Lower {
         _: &IndexDef,
         rows: &RecordBatch,
     ) -> Result<(Vec<ArrayRef>, Option<arrow::array::BooleanArray>)> {
-        let lower: StringArray = rows.column(1).as_string::<i32>().iter().map(|s| s.map(str::to_lowercase)).collect();
-        let within = rows.column(2).as_primitive::<Int32Type>().iter().map(|rank| rank.map(|rank| rank > 0));
+        let lower: StringArray = rows
+            .column(1)
+            .as_string::<i32>()
+            .iter()
+            .map(|s| s.map(str::to_lowercase))
+            .collect();
+        let within = rows
+            .column(2)
+            .as_primitive::<Int32Type>()
+            .iter()
+            .map(|rank| rank.map(|rank| rank > 0));
         Ok((vec![Arc::new(lower)], Some(within.collect())))
     }
 }

@@ -27,7 +27,10 @@ async fn filled(tables: &Arc<Tables>, tenant: &Tenant) -> Oid {
     let note = create(tables, tenant).await;
     let base = tables.latest();
     let mut writes = WriteSet::default();
-    let block = tables.write_block(&base, note, &batch(&super::note(note), &SOME)).await.expect("a block");
+    let block = tables
+        .write_block(&base, note, &batch(&super::note(note), &SOME))
+        .await
+        .expect("a block");
     writes.delete(note, block.first_row());
     writes.insert_block(block);
     for (id, body, rank) in [(4, "four", 4), (5, "five", 5), (6, "six", 6)] {
@@ -54,12 +57,18 @@ async fn a_dropped_table_goes_when_its_last_reader_does() {
     writes.set_catalog(without(reader.catalog(), note));
     commit(&tables, &tenant, &writes).await.expect("a commit");
     drop(writes);
-    assert_eq!(tables.latest().table(note).await.expect_err("gone").code(), Code::UndefinedTable);
+    assert_eq!(
+        tables.latest().table(note).await.expect_err("gone").code(),
+        Code::UndefinedTable
+    );
     assert_eq!(all(&reader, note).await.len(), 5, "a reader lost its table");
     assert_eq!(cells(&tenant)[3], 3, "columns that are read were removed");
     drop(reader);
     // What is left is the next OID.
-    until("no cells", || cells(&tenant)[1..] == empty[1..] && cells(&tenant)[0] == 1).await;
+    until("no cells", || {
+        cells(&tenant)[1..] == empty[1..] && cells(&tenant)[0] == 1
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -90,8 +99,11 @@ async fn truncate_is_undone_by_a_rollback_and_seen_by_no_older_snapshot() {
     assert_eq!(all(&view, note).await, []);
     let row = tables.allocate_rows(note, 1);
     writes.insert(note, row, super::row(1, "after", 1));
-    let block = tables.write_block(&before.with(&writes).expect("a view"), note, &batch(&super::note(note), &SOME[1..]));
-    writes.insert_block(block.await.expect("a block"));
+    let (view, some) = (
+        before.with(&writes).expect("a view"),
+        batch(&super::note(note), &SOME[1..]),
+    );
+    writes.insert_block(tables.write_block(&view, note, &some).await.expect("a block"));
     assert_eq!(all(&tables.latest(), note).await.len(), 5);
     commit(&tables, &tenant, &writes).await.expect("a commit");
     drop((writes, view));
@@ -118,7 +130,10 @@ async fn blocks_of_a_transaction_that_never_comes_are_removed() {
     let base = tables.latest();
     base.table(note).await.expect("the table");
     let before = cells(&tenant);
-    let block = tables.write_block(&base, note, &batch(&super::note(note), &SOME)).await.expect("a block");
+    let block = tables
+        .write_block(&base, note, &batch(&super::note(note), &SOME))
+        .await
+        .expect("a block");
     assert_eq!(cells(&tenant), [before[0] + 1, 0, 0, 3]);
     let mut writes = WriteSet::default();
     writes.insert_block(block);
@@ -128,7 +143,10 @@ async fn blocks_of_a_transaction_that_never_comes_are_removed() {
     until("no columns", || cells(&tenant) == before).await;
 
     // A crash: nothing is dropped.
-    let block = tables.write_block(&base, note, &batch(&super::note(note), &SOME)).await.expect("a block");
+    let block = tables
+        .write_block(&base, note, &batch(&super::note(note), &SOME))
+        .await
+        .expect("a block");
     let again = Tables::open(tenant.clone()).await.expect("tables");
     until("no columns", || cells(&tenant) == before).await;
     assert_eq!(all(&again.latest(), note).await, []);
@@ -136,7 +154,12 @@ async fn blocks_of_a_transaction_that_never_comes_are_removed() {
     // And the numbers of what was removed are not given to what stays.
     let mut writes = WriteSet::default();
     let latest = again.latest();
-    writes.insert_block(again.write_block(&latest, note, &batch(&super::note(note), &SOME)).await.expect("a block"));
+    writes.insert_block(
+        again
+            .write_block(&latest, note, &batch(&super::note(note), &SOME))
+            .await
+            .expect("a block"),
+    );
     commit(&again, &tenant, &writes).await.expect("a commit");
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     let third = Tables::open(tenant).await.expect("tables");
@@ -159,10 +182,17 @@ async fn damage_is_told_by_its_table_only() {
             let latest = again.latest();
             assert_eq!(all(&latest, whole).await.len(), 5);
             let read = match latest.table(hurt).await {
-                Ok(table) => table.scan(vec![1, 2, 3], Vec::new(), false).collect::<Result<Vec<_>>>().map(drop),
+                Ok(table) => table
+                    .scan(vec![1, 2, 3], Vec::new(), false)
+                    .collect::<Result<Vec<_>>>()
+                    .map(drop),
                 Err(error) => Err(error),
             };
-            assert_eq!(read.expect_err("damage").code(), Code::Corrupted, "{damage:?} {bytes:?}");
+            assert_eq!(
+                read.expect_err("damage").code(),
+                Code::Corrupted,
+                "{damage:?} {bytes:?}"
+            );
         }
     }
 }

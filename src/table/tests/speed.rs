@@ -51,7 +51,9 @@ fn say(what: &str, rows: usize, begin: Instant) {
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0usize) >> 10
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0usize)
+        >> 10
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,7 +66,10 @@ async fn a_million_rows() {
     writes.set_catalog(with_table(tables.latest().catalog(), wide(oid)));
     commit(&tables, &tenant, &writes).await.expect("a table");
     let def = wide(oid);
-    let batches: Vec<_> = (0..ROWS).step_by(limits::BLOCK_ROWS).map(|at| rows(&def, at, limits::BLOCK_ROWS.min(ROWS - at))).collect();
+    let batches: Vec<_> = (0..ROWS)
+        .step_by(limits::BLOCK_ROWS)
+        .map(|at| rows(&def, at, limits::BLOCK_ROWS.min(ROWS - at)))
+        .collect();
     eprintln!("{:<44} {:>6} MB", "memory with the batches made", resident());
 
     let begin = Instant::now();
@@ -84,7 +89,10 @@ async fn a_million_rows() {
     for round in ["first", "second"] {
         let begin = Instant::now();
         let table = tables.latest().table(oid).await.expect("the table");
-        let read: usize = table.scan((1..=8).collect(), Vec::new(), false).map(|b| b.expect("a batch").num_rows()).sum();
+        let read: usize = table
+            .scan((1..=8).collect(), Vec::new(), false)
+            .map(|b| b.expect("a batch").num_rows())
+            .sum();
         assert_eq!(read, ROWS);
         say(&format!("{round} scan of 8 columns"), ROWS, begin);
         let begin = Instant::now();
@@ -100,7 +108,13 @@ async fn a_million_rows() {
         let value: ArrayRef = Arc::new(Int64Array::from(vec![n * 97 % ROWS as i64]));
         let (key, _) = key(&[value], 0, &table.def().indexes[0]).expect("a key");
         let found = table.lookup(oid + 1, &key);
-        assert_eq!(table.get(&found, &[1, 2, 3, 4, 5, 6, 7, 8], false).expect("a row").num_rows(), 1);
+        assert_eq!(
+            table
+                .get(&found, &[1, 2, 3, 4, 5, 6, 7, 8], false)
+                .expect("a row")
+                .num_rows(),
+            1
+        );
     }
     say("lookup of a row by key, 8 columns", 10_000, begin);
 
@@ -121,14 +135,21 @@ async fn a_million_rows() {
     let mut writes = WriteSet::default();
     for n in 0..100_000 {
         let columns: Vec<_> = (1..).zip(rows(&def, n, 1).columns().to_vec()).collect();
-        writes.update(oid, 1 + (n as u64 * 7919) % ROWS as u64, encode(&columns, 0).expect("a row"));
+        writes.update(
+            oid,
+            1 + (n as u64 * 7919) % ROWS as u64,
+            encode(&columns, 0).expect("a row"),
+        );
     }
     commit(&tables, &tenant, &writes).await.expect("a commit");
     say("update of 100,000 rows, one commit", 100_000, begin);
     drop(writes);
     let begin = Instant::now();
     let table = tables.latest().table(oid).await.expect("the table");
-    let read: usize = table.scan((1..=8).collect(), Vec::new(), false).map(|b| b.expect("a batch").num_rows()).sum();
+    let read: usize = table
+        .scan((1..=8).collect(), Vec::new(), false)
+        .map(|b| b.expect("a batch").num_rows())
+        .sum();
     say("scan of 8 columns with 100,000 changed", read, begin);
     drop(table);
     let begin = Instant::now();
