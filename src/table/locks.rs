@@ -173,7 +173,7 @@ impl Owner {
     /// leaves the queue.
     ///
     /// # Errors
-    /// [`Code::Deadlock`], [`Code::LockNotAvailable`] when it may not wait (any longer),
+    /// [`Code::DeadlockDetected`], [`Code::LockNotAvailable`] when it may not wait (any longer),
     /// [`Code::OutOfMemory`] beyond [`limits::TRANSACTION_LOCKS`].
     pub async fn lock(&self, resource: Resource, mode: Mode, wait: Wait) -> Result<()> {
         if self.held_modes(&resource, mode) {
@@ -323,7 +323,7 @@ impl Owner {
                 return Err(not_available(resource));
             }
             queues.wait(self.id, resource, mode, session).ok_or_else(|| {
-                Error::new(Code::Deadlock, "deadlock detected")
+                Error::new(Code::DeadlockDetected, "deadlock detected")
                     .with_detail("Transactions wait for each other's locks.")
                     .with_hint("run the transaction again")
             })?

@@ -72,7 +72,7 @@ impl Sequences {
     /// The next `n` numbers, of at most [`limits::SEQUENCE_NUMBERS`].
     ///
     /// # Errors
-    /// [`Code::SequenceLimit`], with nothing taken; those of committing.
+    /// [`Code::SequenceExhausted`], with nothing taken; those of committing.
     pub async fn next(&self, def: &SequenceDef, n: u64) -> Result<Vec<i64>> {
         if n > limits::SEQUENCE_NUMBERS {
             return Err(Error::new(Code::TooLarge, "too many numbers of a sequence at once"));
@@ -178,5 +178,5 @@ fn exhausted(def: &SequenceDef) -> Error {
         },
     );
     let text = format!("nextval: reached {word} value of sequence \"{name}\" ({value})");
-    Error::new(Code::SequenceLimit, text)
+    Error::new(Code::SequenceExhausted, text)
 }

@@ -22,13 +22,14 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 const SOME: [(i64, &str, Option<i32>); 3] = [(1, "one", Some(1)), (2, "two", None), (3, "three", Some(3))];
 
-/// A table with three rows and a block of three, whose first is gone.
+/// A table with three rows and a block of five, whose first is gone: too few for it to be folded.
 async fn filled(tables: &Arc<Tables>, tenant: &Tenant) -> Oid {
     let note = create(tables, tenant).await;
     let base = tables.latest();
+    let five: Vec<_> = (1..=5).map(|id| (id, "block", Some(1))).collect();
     let mut writes = WriteSet::default();
     let block = tables
-        .write_block(&base, note, &batch(&super::note(note), &SOME))
+        .write_block(&base, note, &batch(&super::note(note), &five))
         .await
         .expect("a block");
     writes.delete(note, block.first_row());
@@ -61,7 +62,7 @@ async fn a_dropped_table_goes_when_its_last_reader_does() {
         tables.latest().table(note).await.expect_err("gone").code(),
         Code::UndefinedTable
     );
-    assert_eq!(all(&reader, note).await.len(), 5, "a reader lost its table");
+    assert_eq!(all(&reader, note).await.len(), 7, "a reader lost its table");
     assert_eq!(cells(&tenant)[3], 3, "columns that are read were removed");
     drop(reader);
     // What is left is the next OID.
@@ -80,6 +81,7 @@ async fn a_dropped_table_goes_after_a_restart_too() {
     writes.set_catalog(without(tables.latest().catalog(), note));
     let reader = tables.latest();
     commit(&tables, &tenant, &writes).await.expect("a commit");
+    close(tables).await;
     let again = Tables::open(tenant.clone()).await.expect("tables");
     until("no cells", || cells(&tenant) == [1, 0, 0, 0]).await;
     assert!(again.latest().catalog().relations.is_empty());
@@ -104,12 +106,12 @@ async fn truncate_is_undone_by_a_rollback_and_seen_by_no_older_snapshot() {
         batch(&super::note(note), &SOME[1..]),
     );
     writes.insert_block(tables.write_block(&view, note, &some).await.expect("a block"));
-    assert_eq!(all(&tables.latest(), note).await.len(), 5);
+    assert_eq!(all(&tables.latest(), note).await.len(), 7);
     commit(&tables, &tenant, &writes).await.expect("a commit");
     drop((writes, view));
     let expected = all(&tables.latest(), note).await;
     assert_eq!(expected.iter().map(|note| note.1).collect::<Vec<_>>(), [1, 2, 3]);
-    assert_eq!(all(&before, note).await.len(), 5);
+    assert_eq!(all(&before, note).await.len(), 7);
     drop(before);
     until("one block, one row", || cells(&tenant)[1..] == [1, 1, 3]).await;
     let again = Tables::open(tenant.clone()).await.expect("tables");
@@ -172,6 +174,7 @@ async fn damage_is_told_by_its_table_only() {
         let (_directory, tenant) = acme().await;
         let tables = Tables::open(tenant.clone()).await.expect("tables");
         let (whole, hurt) = (filled(&tables, &tenant).await, filled(&tables, &tenant).await);
+        close(tables).await;
         for bytes in [vec![], vec![1, 255, 255], vec![7; 40]] {
             let mut batch = tenant.batch();
             for cell in tenant.scan(damage, &hurt.to_be_bytes()) {
@@ -180,7 +183,7 @@ async fn damage_is_told_by_its_table_only() {
             tenant.commit(batch).await.expect("a commit");
             let again = Tables::open(tenant.clone()).await.expect("the catalog is whole");
             let latest = again.latest();
-            assert_eq!(all(&latest, whole).await.len(), 5);
+            assert_eq!(all(&latest, whole).await.len(), 7);
             let read = match latest.table(hurt).await {
                 Ok(table) => table
                     .scan(vec![1, 2, 3], Vec::new(), false)
@@ -208,26 +211,18 @@ async fn what_was_acknowledged_is_there_after_the_directory_is_opened_again() {
     commit(&tables, &tenant, &writes).await.expect("a commit");
     let expected = all(&tables.latest(), note).await;
     assert_eq!(expected.len(), 6);
-    let home = Arc::downgrade(&tables);
-    drop((writes, tables, tenant));
-    until("the tables are gone", || home.strong_count() == 0).await;
+    close(tables).await;
+    drop((writes, tenant));
     let mut directory = None;
     for _ in 0..100 {
         // sled's threads may outlive it for a moment.
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        let folder = folder.path().to_owned();
-        let options = OpenOptions {
-            data: folder.join("data"),
-            master_key: MasterKey::File(None),
-            min_free_bytes: 0,
-            admin_password: None,
-        };
-        if let Ok((opened, _)) = Directory::open(options) {
-            directory = Some(opened);
+        directory = Directory::open(options(&folder)).ok();
+        if directory.is_some() {
             break;
         }
     }
-    let directory = directory.expect("the directory again");
+    let (directory, _) = directory.expect("the directory again");
     let tenant = testing::tenant(&directory, "acme", "owner", "secret");
     let tables = Tables::open(tenant).await.expect("tables");
     assert_eq!(all(&tables.latest(), note).await, expected);

@@ -112,7 +112,10 @@ fn who_would_close_a_circle_is_refused() {
     assert!(a.try_lock(ROW, Mode::Exclusive) && b.try_lock(OTHER, Mode::Exclusive));
     let mut first = ask(&a, OTHER, Mode::Exclusive);
     assert!(!is_granted(&mut first));
-    assert_eq!(refusal(&mut ask(&b, ROW, Mode::Exclusive)), Some(Code::Deadlock));
+    assert_eq!(
+        refusal(&mut ask(&b, ROW, Mode::Exclusive)),
+        Some(Code::DeadlockDetected)
+    );
     b.release_transaction();
     assert!(is_granted(&mut first));
 
@@ -120,7 +123,10 @@ fn who_would_close_a_circle_is_refused() {
     assert!(a.try_lock(ROW, Mode::Exclusive) && b.try_lock(OTHER, Mode::Exclusive) && c.try_lock(THIRD, Mode::Shared));
     let (mut first, mut second) = (ask(&a, OTHER, Mode::Shared), ask(&b, THIRD, Mode::Exclusive));
     assert!(!is_granted(&mut first) && !is_granted(&mut second));
-    assert_eq!(refusal(&mut ask(&c, ROW, Mode::KeyShared)), Some(Code::Deadlock));
+    assert_eq!(
+        refusal(&mut ask(&c, ROW, Mode::KeyShared)),
+        Some(Code::DeadlockDetected)
+    );
     c.release_transaction();
     assert!(is_granted(&mut second));
 
@@ -129,7 +135,10 @@ fn who_would_close_a_circle_is_refused() {
     assert!(a.try_lock(ROW, Mode::Shared) && b.try_lock(ROW, Mode::Shared));
     let mut first = ask(&a, ROW, Mode::Exclusive);
     assert!(!is_granted(&mut first));
-    assert_eq!(refusal(&mut ask(&b, ROW, Mode::Exclusive)), Some(Code::Deadlock));
+    assert_eq!(
+        refusal(&mut ask(&b, ROW, Mode::Exclusive)),
+        Some(Code::DeadlockDetected)
+    );
     b.release_transaction();
     assert!(is_granted(&mut first));
 }
@@ -143,7 +152,10 @@ fn a_circle_through_the_queue_is_one_too() {
     // Behind the writer, who waits for a.
     let mut behind = ask(&b, ROW, Mode::Shared);
     assert!(!is_granted(&mut behind));
-    assert_eq!(refusal(&mut ask(&a, OTHER, Mode::Exclusive)), Some(Code::Deadlock));
+    assert_eq!(
+        refusal(&mut ask(&a, OTHER, Mode::Exclusive)),
+        Some(Code::DeadlockDetected)
+    );
     // Who holds it already goes before those who wait for it.
     assert!(a.try_lock(ROW, Mode::KeyShared));
     let mut upgrade = ask(&a, ROW, Mode::Exclusive);

@@ -44,13 +44,25 @@ async fn on_disk() -> (tempfile::TempDir, Tenant) {
 
 /// The directory in a folder, which nothing else has open.
 fn opened(folder: &tempfile::TempDir) -> Arc<Directory> {
-    let options = OpenOptions {
+    Directory::open(options(folder)).expect("a directory").0
+}
+
+fn options(folder: &tempfile::TempDir) -> OpenOptions {
+    OpenOptions {
         data: folder.path().join("data"),
         master_key: MasterKey::File(None),
         min_free_bytes: 0,
         admin_password: Some("operator's".to_owned()),
-    };
-    Directory::open(options).expect("a directory").0
+    }
+}
+
+/// Waits until nothing works on the tables any more, as after the end of a process.
+async fn close(tables: Arc<Tables>) {
+    let left = Arc::downgrade(&tables);
+    drop(tables);
+    while left.strong_count() > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
 }
 
 fn column(id: u16, name: &str, scalar: Scalar) -> ColumnDef {

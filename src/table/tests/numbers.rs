@@ -64,7 +64,7 @@ async fn sequences_end_cycle_and_are_set() {
     assert_eq!(sequences.last(&def).await.expect("the start"), (1, false));
     assert_eq!(sequences.next(&def, 3).await.expect("numbers"), [1, 4, 7]);
     let error = sequences.next(&def, 1).await.expect_err("the end");
-    assert_eq!(error.code(), Code::SequenceLimit);
+    assert_eq!(error.code(), Code::SequenceExhausted);
     assert_eq!(
         error.message(),
         "nextval: reached maximum value of sequence \"numbers\" (8)"
@@ -86,7 +86,7 @@ async fn sequences_end_cycle_and_are_set() {
     assert_eq!(sequences.next(&down, 2).await.expect("numbers"), [-1, -3]);
     assert_eq!(
         sequences.next(&down, 1).await.expect_err("the end").code(),
-        Code::SequenceLimit
+        Code::SequenceExhausted
     );
     let edge = SequenceDef {
         oid: 100_003,
@@ -96,7 +96,7 @@ async fn sequences_end_cycle_and_are_set() {
     assert_eq!(sequences.next(&edge, 1).await.expect("the last"), [i64::MAX]);
     assert_eq!(
         sequences.next(&edge, 1).await.expect_err("the end").code(),
-        Code::SequenceLimit
+        Code::SequenceExhausted
     );
 }
 
