@@ -210,7 +210,7 @@ async fn what_was_acknowledged_is_there_after_the_directory_is_opened_again() {
     writes.insert(note, tables.allocate_rows(note, 1), row(7, "seven", 7));
     commit(&tables, &tenant, &writes).await.expect("a commit");
     let expected = all(&tables.latest(), note).await;
-    assert_eq!(expected.len(), 6);
+    assert_eq!(expected.len(), 8);
     close(tables).await;
     drop((writes, tenant));
     let mut directory = None;
