@@ -4,7 +4,7 @@
 //! constants. Nothing here is kept between sessions but what is the same for everybody.
 //!
 //! - [`catalog`]: the snapshot; [`builtin`]: what PostgreSQL brings along, as data
-//! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`] and [`info`]
+//! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`], [`info`] and their `_more`
 //! - [`literals`], [`arithmetic`], [`aggregates`], [`output`]: numbers, and types, as PostgreSQL has them
 //! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`strings`], [`mathematics`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
 //! - [`clock`], [`temporal`], [`to_char`] over [`moments`]: dates, times and intervals
@@ -22,6 +22,7 @@ pub mod clock;
 pub mod convert;
 pub mod dialect;
 pub mod fill;
+mod fill_more;
 pub mod fixed;
 pub mod from;
 pub mod function;
