@@ -99,7 +99,7 @@ impl Folding {
     }
 
     /// Begins to watch a table.
-    fn watch(self: &Arc<Self>, table: Oid) -> Watching {
+    pub(super) fn watch(self: &Arc<Self>, table: Oid) -> Watching {
         let mut watches = self.watches.lock();
         let until = watches.next;
         watches.tables.entry(table).or_default().fold = Some(Fold::default());
@@ -134,7 +134,7 @@ impl Drop for UnderWay {
 }
 
 /// A table that is watched until this is dropped.
-struct Watching {
+pub(super) struct Watching {
     folding: Arc<Folding>,
     table: Oid,
     /// The last commit that began before.
@@ -161,7 +161,7 @@ impl Watching {
     }
 
     /// The rows that were touched so far; others write the fence from here on. `None` if all rows are gone.
-    fn commit(&self) -> Option<HashSet<RowId>> {
+    pub(super) fn commit(&self) -> Option<HashSet<RowId>> {
         let mut watches = self.folding.watches.lock();
         let fold = watches.tables.get_mut(&self.table)?.fold.as_mut()?;
         fold.committing = true;
