@@ -185,6 +185,7 @@ impl Session {
                     conflict,
                     ignored,
                 }),
+                reads: returning.is_some(),
                 returning,
                 placeholders,
             },
