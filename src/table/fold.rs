@@ -193,7 +193,7 @@ impl Drop for Watching {
 }
 
 /// Rows that become blocks together, and the block that some of them are in so far.
-struct Part {
+pub(super) struct Part {
     rows: Vec<RowId>,
     old: Option<Arc<Block>>,
 }
@@ -208,7 +208,7 @@ pub(super) struct Folded {
 }
 
 /// What there is to fold; with `all`, down to the last row.
-fn plan(state: &TableState, all: bool) -> Vec<Part> {
+pub(super) fn plan(state: &TableState, all: bool) -> Vec<Part> {
     let mut parts = Vec::new();
     for placed in state.blocks.iter() {
         if placed.is_heavy() || all && placed.marks.count() > 0 {
@@ -281,7 +281,7 @@ impl Tables {
         Ok(())
     }
 
-    async fn fold_part(&self, watching: &Watching, state: &Arc<TableState>, part: Part) -> Result<()> {
+    pub(super) async fn fold_part(&self, watching: &Watching, state: &Arc<TableState>, part: Part) -> Result<()> {
         let mut new = Vec::new();
         let mut at = 0;
         while at < part.rows.len() {

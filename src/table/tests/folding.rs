@@ -1,6 +1,9 @@
 //! Folds against commits of others, step by step.
 
-use super::{super::cells::Entry, *};
+use super::{
+    super::{cells::Entry, fold::plan},
+    *,
+};
 use crate::tenant::Table;
 
 /// A table with rows 1 to 10.
@@ -104,6 +107,34 @@ async fn blocks_may_reach_over_each_other() {
     assert_eq!(seen.len(), 10);
     tables.fold(note).await.expect("a fold");
     assert_eq!(all(&tables.latest(), note).await, seen);
+    close(tables).await;
+    let again = Tables::open(tenant).await.expect("tables");
+    assert_eq!(all(&again.latest(), note).await, seen);
+}
+
+#[tokio::test]
+async fn rows_that_change_while_they_are_folded_lie_over_the_block() {
+    let (_directory, tenant) = acme().await;
+    let tables = Tables::open(tenant.clone()).await.expect("tables");
+    let note = ten(&tables, &tenant).await;
+    let watching = tables.folding.watch(note);
+    let state = tables.latest().state(note).expect("loaded");
+    let mut writes = WriteSet::default();
+    writes.delete(note, 3);
+    writes.update(note, 4, row(4, "changed", 2));
+    commit(&tables, &tenant, &writes).await.expect("a commit");
+    let seen = all(&tables.latest(), note).await;
+    for part in plan(&state, true) {
+        tables.fold_part(&watching, &state, part).await.expect("a fold");
+    }
+    drop(watching);
+    let latest = tables.latest();
+    assert_eq!(
+        latest.state(note).expect("loaded").rows.len(),
+        1,
+        "one row changed and is in no block"
+    );
+    assert_eq!(all(&latest, note).await, seen);
     close(tables).await;
     let again = Tables::open(tenant).await.expect("tables");
     assert_eq!(all(&again.latest(), note).await, seen);
