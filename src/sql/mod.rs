@@ -13,6 +13,7 @@ mod cache_tests;
 mod calls;
 mod catalog;
 mod commands;
+mod commitment;
 mod complaints;
 mod copy;
 mod cursor;
@@ -44,10 +45,12 @@ mod run;
 mod session;
 mod settings;
 mod spelling;
+mod startup;
 mod statement;
 mod tables;
 #[cfg(test)]
 mod testing;
+mod trail;
 mod tuning;
 mod transaction;
 mod tx;
@@ -56,6 +59,7 @@ mod words;
 mod world;
 mod yielding;
 
+pub use commitment::{Commitment, HOLD_TICK, Hold};
 pub use copy::{CopyAnswer, CopyFormat, CopyKind, CopyTarget, Header};
 pub use engine::Engine;
 pub use guard::Parsed;

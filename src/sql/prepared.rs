@@ -28,7 +28,7 @@ use super::{
     planner::Context,
     rewrite,
     session::{Column, Session},
-    tables::{pieces::Extra, write::TableWrite},
+    tables::{locking::LockingQuery, pieces::Extra, write::TableWrite},
     world::World,
 };
 use crate::{
@@ -85,6 +85,8 @@ pub(super) enum Plan {
     Write(Box<dml::Write>),
     /// Of a table of the tenant's own.
     TableWrite(Box<TableWrite>),
+    /// A query that locks rows.
+    Locking(Box<LockingQuery>),
     /// Anything else: run from its syntax.
     Command,
 }
@@ -127,6 +129,7 @@ impl Session {
         match &**statement {
             Statement::Query(query) => match written(query) {
                 Some((with, write)) => self.plan_any_write(write, with, parsed, declared),
+                None if !query.locks.is_empty() => self.plan_locking((**query).clone(), parsed, declared),
                 None => self.plan_query((**statement).clone(), parsed, declared, "SELECT"),
             },
             Statement::Explain { .. } => Ok(command(vec![super::explain::explain_column(statement)?])),
@@ -385,8 +388,11 @@ pub(super) fn timely(plan: &LogicalPlan) -> Result<bool> {
     calls(plan, |f| f.signature().volatility == Volatility::Stable)
 }
 
-/// Whether a plan calls a scalar function of this kind anywhere.
-fn calls(plan: &LogicalPlan, kind: impl Fn(&datafusion::logical_expr::ScalarUDF) -> bool) -> Result<bool> {
+/// Whether a plan calls a scalar function of this kind anywhere; asks of each until one is.
+pub(super) fn calls(
+    plan: &LogicalPlan,
+    mut kind: impl FnMut(&datafusion::logical_expr::ScalarUDF) -> bool,
+) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {

@@ -15,7 +15,7 @@ use crate::{
     sql::{session::Session, world::TenantWorld},
     table::{
         Database, Key, Mode, Resource, Row, encode_all, key,
-        schema::{IndexDef, IndexMethod, KeyOf, Oid, RowId, TableDef},
+        schema::{IndexDef, IndexMethod, KeyOf, Oid, PolicyCommand, RowId, TableDef},
     },
 };
 
@@ -24,6 +24,25 @@ pub(super) struct Changed {
     pub(super) ids: Vec<RowId>,
     pub(super) old: RecordBatch,
     pub(super) new: RecordBatch,
+}
+
+/// What writes a row, as row policies see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Writer {
+    pub(super) command: PolicyCommand,
+    /// Whether it reads the row as it is then.
+    pub(super) reads: bool,
+}
+
+impl Writer {
+    pub(super) const INSERT: Self = Self {
+        command: PolicyCommand::Insert,
+        reads: false,
+    };
+    pub(super) const UPDATE: Self = Self {
+        command: PolicyCommand::Update,
+        reads: true,
+    };
 }
 
 /// What a statement has yet to look at, when all that it writes is written.
@@ -99,9 +118,10 @@ fn duplicate(def: &TableDef, index: &IndexDef, columns: &[ArrayRef], at: usize) 
 }
 
 impl Session {
-    /// Judges rows as they are to be: NOT NULL, CHECK. Gives them with their generated columns.
-    pub(super) async fn judged(&self, rules: &Rules, rows: RecordBatch) -> Result<RecordBatch> {
+    /// Judges rows as they are to be: policies, NOT NULL, CHECK. Gives them with their generated columns.
+    pub(super) async fn judged(&self, rules: &Rules, rows: RecordBatch, writer: Writer) -> Result<RecordBatch> {
         let rows = rules.generate(self, rows).await?;
+        self.check_policies(&rules.def, writer.command, writer.reads, &rows).await?;
         rules.check(self, &rows).await?;
         Ok(rows)
     }

@@ -14,10 +14,10 @@ use datafusion::{
     },
     common::ScalarValue,
 };
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 
 use super::{
-    apply::{Changed, Effects, keys_of, places_of, read_rows, taken},
+    apply::{Changed, Effects, Writer, keys_of, places_of, read_rows, taken},
     assign,
     compute::Compute,
     conflict::{Conflict, ConflictUpdate},
@@ -32,8 +32,9 @@ use crate::{
         complaints::from_datafusion,
         prepared::{self, Prepared},
         run::gather,
-        session::{Answer, RowStream, RowTag, Session, Status},
+        session::{Answer, RowTag, Session, Status},
         transaction::Isolation,
+        world::TenantWorld,
     },
     table::{
         Mode, Resource,
@@ -85,6 +86,7 @@ impl Session {
             (Some(compute), Some((rows, beside))) => Some(self.returned(compute, rows, beside, &params).await?),
             _ => None,
         };
+        self.world.tenant()?.wrote(done.count);
         if self.status == Status::Idle {
             self.commit().await?;
         }
@@ -166,7 +168,7 @@ impl Session {
             }
             true => {
                 let new = self.with_sets(&write.rules, &read.old, &change.sets, &read.sets).await?;
-                let new = self.judged(&write.rules, new).await?;
+                let new = self.judged(&write.rules, new, Writer::UPDATE).await?;
                 let changed = Changed {
                     ids: read.ids,
                     old: read.old,
@@ -264,10 +266,13 @@ impl Session {
                 let mut stream = self.stream(self.physical_of(query, *optimized).await?)?;
                 let (first, more) = ahead(&mut stream).await?;
                 if more && plan.conflict.is_none() && write.returning.is_none() {
-                    let source = Box::pin(futures::stream::iter(first.into_iter().map(Ok)).chain(stream));
-                    let count = self.insert_many(write, plan, from, source).await?;
+                    let source = futures::stream::iter(first.into_iter().map(Ok)).chain(stream);
+                    let count = self.insert_many(rules, plan, from, source).await?;
                     return Ok(Done { count, rows: None });
                 }
+                let world = self.world.tenant()?;
+                world.lock_for_writing(def.oid).await?;
+                still_current(world, def)?;
                 let mut all = first;
                 all.extend(gather(stream).await?);
                 let mut parts = Vec::with_capacity(all.len());
@@ -278,8 +283,13 @@ impl Session {
                 }
                 concat_batches(&rules.schema, &parts).map_err(Error::internal)?
             }
+            Source::Given => return Err(Error::internal("a COPY is no INSERT")),
         };
-        let rows = self.judged(rules, rows).await?;
+        let writer = Writer {
+            reads: write.returning.is_some() || plan.conflict.is_some(),
+            ..Writer::INSERT
+        };
+        let rows = self.judged(rules, rows, writer).await?;
         let mut effects = Effects::default();
         let (count, rows) = match &plan.conflict {
             None => {
@@ -299,7 +309,7 @@ impl Session {
     }
 
     /// Rows of all columns: those that are given, and defaults.
-    async fn completed(
+    pub(super) async fn completed(
         &self,
         rules: &Rules,
         plan: &InsertPlan,
@@ -348,14 +358,15 @@ impl Session {
     /// So many rows that they become blocks at once, and the table is locked instead of their keys.
     pub(super) async fn insert_many(
         &self,
-        write: &TableWrite,
+        rules: &Rules,
         plan: &InsertPlan,
         from: &[assign::From],
-        mut rows: RowStream,
+        mut rows: impl Stream<Item = Result<RecordBatch>> + Unpin,
     ) -> Result<u64> {
         let world = self.world.tenant()?;
-        let (def, rules) = (&write.def, &write.rules);
+        let def = &rules.def;
         world.lock(Resource::Table(def.oid), Mode::Exclusive).await?;
+        still_current(world, def)?;
         let tables = world.tables().await?;
         let mut count = 0;
         let mut effects = Effects::default();
@@ -367,7 +378,7 @@ impl Session {
             let given = assigned_columns(def, &plan.places, from, &part)?;
             let given = given.into_iter().map(|c| vec![Some(c)]).collect();
             let part = self.completed(rules, plan, given, part.num_rows()).await?;
-            let part = self.judged(rules, part).await?;
+            let part = self.judged(rules, part, Writer::INSERT).await?;
             self.claim_keys(def, &part).await?;
             let newest = world.newest()?;
             newest.table(def.oid).await?;
@@ -478,6 +489,7 @@ impl Session {
         if world.isolation() != Isolation::ReadCommitted && !world.unchanged(def.oid, &distinct)? {
             return Err(concurrent());
         }
+        self.check_seen(def, &distinct).await?;
         // Keys are locked, so these are the rows that have them: as they are by now.
         let (found, old) = read_rows(&world.newest()?, def, &ids).await?;
         if found.len() != ids.len() {
@@ -515,7 +527,7 @@ impl Session {
             return none();
         }
         let new = self.with_sets(rules, &old, &update.sets, &values).await?;
-        let new = self.judged(rules, new).await?;
+        let new = self.judged(rules, new, Writer::UPDATE).await?;
         let changed = Changed {
             ids,
             old,
@@ -523,6 +535,19 @@ impl Session {
         };
         self.update_rows(rules, changed, effects).await?;
         Ok((at, new))
+    }
+}
+
+/// Refuses a table that another transaction changed while its lock was waited for.
+///
+/// # Errors
+/// 40001.
+pub(super) fn still_current(world: &TenantWorld, def: &Arc<TableDef>) -> Result<()> {
+    let own = world.tx.lock().tables().catalog().is_some();
+    let latest = world.opened()?.latest();
+    match own || latest.catalog().table(def.oid).is_some_and(|now| Arc::ptr_eq(now, def)) {
+        true => Ok(()),
+        false => Err(concurrent()),
     }
 }
 
@@ -546,7 +571,9 @@ fn sets_a_key(def: &TableDef, sets: &[Set]) -> bool {
 }
 
 /// The first batches of a stream, and whether there are more than [`limits::BULK_ROWS`] rows in all.
-async fn ahead(rows: &mut RowStream) -> Result<(Vec<RecordBatch>, bool)> {
+pub(super) async fn ahead(
+    rows: &mut (impl Stream<Item = Result<RecordBatch>> + Unpin),
+) -> Result<(Vec<RecordBatch>, bool)> {
     let (mut first, mut count) = (Vec::new(), 0);
     while let Some(part) = rows.next().await {
         let part = part?;

@@ -11,7 +11,7 @@ use datafusion::{
     common::DFSchema,
     logical_expr::{Expr, LogicalPlan},
     sql::sqlparser::ast::{
-        Expr as SqlExpr, Insert, OnInsert, Query, SelectItem, SetExpr, TableObject, UnaryOperator, Value, With,
+        Expr as SqlExpr, Insert, OnConflictAction, OnInsert, Query, SelectItem, SetExpr, TableObject, UnaryOperator, Value, With,
     },
 };
 
@@ -20,6 +20,7 @@ use super::{
     compute::{Compute, one_row},
     conflict::{Conflict, ConflictPieces},
     pieces::{self, Pieces, column_name, fold, from_named, parse_expression},
+    rights::{self, Privilege},
     rules::{origin, qualified},
     write::{Action, Planned, TableWrite, place_of},
 };
@@ -32,7 +33,7 @@ use crate::{
         session::Session,
         spelling::{Overriding, overriding},
     },
-    table::schema::{Identity, TableDef},
+    table::schema::{Identity, Relation, TableDef},
 };
 
 /// Where rows come from and go to.
@@ -58,6 +59,8 @@ pub(super) enum Source {
         optimized: bool,
         from: Vec<From>,
     },
+    /// Rows that come from elsewhere.
+    Given,
 }
 
 /// One value of VALUES.
@@ -78,7 +81,7 @@ impl InsertPlan {
     pub(super) fn query(&self) -> Option<(&LogicalPlan, bool)> {
         match &self.source {
             Source::Query { plan, optimized, .. } => Some((plan, *optimized)),
-            Source::Rows { .. } => None,
+            Source::Rows { .. } | Source::Given => None,
         }
     }
 }
@@ -98,6 +101,16 @@ impl Session {
             || !matches!(insert.table, TableObject::TableName(_))
         {
             return Err(Error::new(Code::Syntax, "syntax error in INSERT"));
+        }
+        let world = self.world.tenant()?;
+        let own = Relation::Table(def.clone());
+        rights::require(world, &own, Privilege::Insert)?;
+        let updates = matches!(&insert.on, Some(OnInsert::OnConflict(on)) if matches!(on.action, OnConflictAction::DoUpdate(_)));
+        if updates {
+            rights::require(world, &own, Privilege::Update)?;
+        }
+        if insert.returning.is_some() || updates {
+            rights::require(world, &own, Privilege::Select)?;
         }
         let alias = insert.table_alias.as_ref().map_or_else(|| def.name.clone(), |a| fold(&a.alias));
         let named = insert.columns.iter().map(|name| place_of(def, &column_name(name)?));

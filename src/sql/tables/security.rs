@@ -25,12 +25,13 @@ use futures::StreamExt;
 
 use super::{
     expressions::{self, Over},
+    provider::UserTable,
     rights,
 };
 use crate::{
     error::{Code, Error, Result},
     sql::{complaints::from_datafusion, run::gather, session::Session, world::TenantWorld},
-    table::schema::{PolicyCommand, PolicyDef, TableDef},
+    table::schema::{PolicyCommand, PolicyDef, RowId, TableDef},
 };
 
 /// Whether a table's policies concern the session's user: its owner is exempt, and so are owners of the tenant,
@@ -154,6 +155,45 @@ impl Session {
             }
         }
         Ok(())
+    }
+}
+
+impl Session {
+    /// Refuses rows that are there and that ON CONFLICT would update, where policies do not let them be seen.
+    ///
+    /// # Errors
+    /// 42501; whatever the policies' expressions fail with.
+    pub(super) async fn check_seen(&self, table: &Arc<TableDef>, rows: &[RowId]) -> Result<()> {
+        const ROW: &str = "\u{1}row";
+        let world = self.world.tenant()?;
+        if !concerns(world, table) || rows.is_empty() {
+            return Ok(());
+        }
+        let source = UserTable::to_change(&self.names, table, PolicyCommand::Update, ROW).at(world.newest()?);
+        let over = Over {
+            names: &self.names,
+            options: self.state.config_options(),
+            alias: &table.name,
+            table: Arc::new(source),
+            within: Vec::new(),
+        };
+        let row = SelectItem::UnnamedExpr(Expr::Identifier(Ident::with_quote('"', ROW)));
+        let plan = over.plan(vec![row], None)?;
+        let mut seen = std::collections::HashSet::new();
+        for batch in gather(self.stream(self.physical_of(&plan, false).await?)?).await? {
+            let ids = batch.columns().first().and_then(|c| c.as_primitive_opt::<arrow::datatypes::UInt64Type>());
+            seen.extend(ids.into_iter().flat_map(|ids| ids.values().iter().copied()));
+        }
+        match rows.iter().all(|row| seen.contains(row)) {
+            true => Ok(()),
+            false => {
+                let text = format!(
+                    "new row violates row-level security policy (USING expression) for table \"{}\"",
+                    table.name
+                );
+                Err(Error::new(Code::InsufficientPrivilege, text).with_table(&table.schema, &table.name))
+            }
+        }
     }
 }
 

@@ -21,8 +21,10 @@ use super::{
     compute::{Compute, projected},
     insert::InsertPlan,
     pieces::{self, Pieces, column_name, column_of, fold, fresh, from_named},
+    provider::UserTable,
+    rights::{self, Privilege},
     rules::{Rules, origin},
-    target::TargetTable,
+    security,
 };
 use crate::{
     error::{Code, Error, Result},
@@ -31,7 +33,7 @@ use crate::{
         prepared::{self, timely},
         session::{Column, Session},
     },
-    table::schema::{Identity, TableDef},
+    table::schema::{Identity, PolicyCommand, Relation, TableDef},
 };
 
 /// A planned write.
@@ -97,6 +99,11 @@ impl TableWrite {
             Action::Update(_) => "UPDATE",
             Action::Delete(_) => "DELETE",
         }
+    }
+
+    /// Whether it locks its table only when it knows how many rows it writes.
+    pub(in crate::sql) fn locks_late(&self) -> bool {
+        matches!(&self.action, Action::Insert(insert) if insert.query().is_some())
     }
 
     /// The plan of the rows that it reads, for EXPLAIN; `None` where it reads none.
@@ -216,13 +223,20 @@ impl Session {
         } = parts;
         let mut pieces = Pieces::new(self, declared);
         let row_column = fresh("row");
-        let target = TargetTable::new(self.world.clone(), def.clone(), &row_column);
+        let update = assigned.is_some();
+        let (command, privilege) = match update {
+            true => (PolicyCommand::Update, Privilege::Update),
+            false => (PolicyCommand::Delete, Privilege::Delete),
+        };
+        let world = self.world.tenant()?;
+        rights::require(world, &Relation::Table(def.clone()), privilege)?;
+        let target = UserTable::to_change(&self.names, def, command, &row_column);
         let name = pieces.table(Arc::new(target));
-        let alone = beside.is_empty() && with.is_none();
+        // Policies stand before everything else, which wants a plan.
+        let alone = beside.is_empty() && with.is_none() && !security::concerns(world, def);
         let mut from = vec![from_named(&name, &alias)];
         from.extend(beside);
         let mut items = vec![pieces::item(column_of(&alias, &row_column), "row", 0)];
-        let update = assigned.is_some();
         let assigned = assigned.unwrap_or_default();
         for (i, (place, value)) in assigned.iter().enumerate() {
             if let Some(value) = value {
