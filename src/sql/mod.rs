@@ -29,6 +29,7 @@ mod explain;
 mod functions;
 mod gateway;
 mod guard;
+mod hoist;
 mod jobs;
 mod kept;
 mod listen;
@@ -51,8 +52,8 @@ mod tables;
 #[cfg(test)]
 mod testing;
 mod trail;
-mod tuning;
 mod transaction;
+mod tuning;
 mod tx;
 mod users;
 mod words;

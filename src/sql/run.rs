@@ -166,10 +166,15 @@ impl Session {
     }
 
     pub(super) async fn physical_of(&self, plan: &LogicalPlan, optimized: bool) -> Result<Arc<dyn ExecutionPlan>> {
-        let made = match optimized {
-            true => self.state.query_planner().create_physical_plan(plan, &self.state).await,
-            false => self.state.create_physical_plan(plan).await,
+        let now;
+        let plan = match optimized {
+            true => plan,
+            false => {
+                now = self.optimized(plan)?;
+                &now
+            }
         };
+        let made = self.state.query_planner().create_physical_plan(plan, &self.state).await;
         let plan = made.map_err(from_datafusion)?;
         match &self.watch {
             Some(watch) => yielding::watched(plan, watch).map_err(from_datafusion),

@@ -291,10 +291,10 @@ impl Session {
     pub async fn prepare(&mut self, parsed: &Parsed, types: &[Option<PgType>]) -> Result<Arc<Prepared>> {
         self.check_alive()?;
         self.check_not_failed(parsed)?;
+        self.trail_clear();
         if parsed.looks() {
             self.look().await?;
         }
-        self.trail_clear();
         let planned = self.plan(parsed, types);
         Ok(Arc::new(
             planned.inspect_err(|error| self.trail_unplanned(parsed, error))?,
@@ -318,10 +318,10 @@ impl Session {
         // What now() is for this statement.
         self.state.mark_start_execution();
         self.sync_asker();
+        self.trail_begin(prepared);
         if prepared.parsed.looks() {
             self.look().await?;
         }
-        self.trail_begin(prepared);
         let answer = self.run(prepared, params).await?;
         self.trail_ended();
         Ok(answer)
@@ -583,10 +583,10 @@ impl Session {
         let rest = |batch: &mut Batch| {
             super::metering::embedded(&world.state.meter, &world.acting_user(), batch, tx.embedded_tokens())?;
             let changes = tx.fill(batch, &spaces)?;
+            world.log_into(batch);
             if !tx.tables().is_empty() {
                 world.opened()?.fill(batch, tx.tables())?;
             }
-            world.log_into(batch);
             // Deletes are accepted on a full disk; with counts beside them they would not be.
             if !tx.only_deletes() {
                 world.state.meter.drain_into(batch)?;
@@ -608,10 +608,10 @@ impl Session {
     /// Drops the transaction's writes.
     pub(super) fn rollback(&mut self) {
         self.status = Status::Idle;
-        self.forget_transaction();
         if let World::Tenant(world) = &*self.world {
             world.rolled_back();
         }
+        self.forget_transaction();
         self.settings.lock().end_transaction(false);
         self.end_effects(false);
         self.settings_changed(None);

@@ -42,8 +42,8 @@ use crate::{
         tier::Tier,
     },
     limits,
-    table::{Owner, Tables},
     policy::audit::Log,
+    table::{Owner, Tables},
     tenant::{Operator, Role, Table, Tenant, User},
 };
 

@@ -186,8 +186,8 @@ pub fn convert(input: &ArrayRef, to: PgType, dimensions: Option<usize>) -> Optio
         _ if null => Ok(new_null_array(&to.arrow(), input.len())),
         PgType::Scalar(of @ (Scalar::Uuid | Scalar::Json | Scalar::Jsonb)) => checked_text(input, of),
         PgType::Scalar(Scalar::Bytea) => bytea(input),
-        PgType::Scalar(of @ (Scalar::Vector | Scalar::Halfvec)) => {
-            vectors(input, &to.arrow(), dimensions, of == Scalar::Halfvec)
+        PgType::Scalar(Scalar::Vector | Scalar::Halfvec) => {
+            vectors(input, &to.arrow(), dimensions, to == PgType::Scalar(Scalar::Halfvec))
         }
         PgType::Array(_) => lists(input, &to.arrow()),
         PgType::Scalar(_) => return None,

@@ -273,6 +273,9 @@ pub(in crate::sql) fn assignable(from: PgType, to: PgType) -> bool {
         Scalar::Uuid => 'U',
         Scalar::Bytea => 'b',
         Scalar::Void => 'v',
+        Scalar::Int2vector | Scalar::Oidvector => '2',
+        Scalar::Aclitem => 'a',
+        Scalar::Tsvector | Scalar::Tsquery => 'K',
     };
     match (from, to) {
         _ if from == to => true,

@@ -11,7 +11,7 @@ use datafusion::{
     common::DFSchema,
     logical_expr::{Expr, LogicalPlan},
     sql::sqlparser::ast::{
-        Expr as SqlExpr, Insert, OnConflictAction, OnInsert, Query, SelectItem, SetExpr, TableObject, UnaryOperator, Value, With,
+        Expr as SqlExpr, Insert, OnInsert, Query, SelectItem, SetExpr, TableObject, UnaryOperator, Value, With,
     },
 };
 
@@ -20,7 +20,6 @@ use super::{
     compute::{Compute, one_row},
     conflict::{Conflict, ConflictPieces},
     pieces::{self, Pieces, column_name, fold, from_named, parse_expression},
-    rights::{self, Privilege},
     rules::{origin, qualified},
     write::{Action, Planned, TableWrite, place_of},
 };
@@ -33,7 +32,7 @@ use crate::{
         session::Session,
         spelling::{Overriding, overriding},
     },
-    table::schema::{Identity, Relation, TableDef},
+    table::schema::{Identity, TableDef},
 };
 
 /// Where rows come from and go to.
@@ -102,17 +101,10 @@ impl Session {
         {
             return Err(Error::new(Code::Syntax, "syntax error in INSERT"));
         }
-        let world = self.world.tenant()?;
-        let own = Relation::Table(def.clone());
-        rights::require(world, &own, Privilege::Insert)?;
-        let updates = matches!(&insert.on, Some(OnInsert::OnConflict(on)) if matches!(on.action, OnConflictAction::DoUpdate(_)));
-        if updates {
-            rights::require(world, &own, Privilege::Update)?;
-        }
-        if insert.returning.is_some() || updates {
-            rights::require(world, &own, Privilege::Select)?;
-        }
-        let alias = insert.table_alias.as_ref().map_or_else(|| def.name.clone(), |a| fold(&a.alias));
+        let alias = insert
+            .table_alias
+            .as_ref()
+            .map_or_else(|| def.name.clone(), |a| fold(&a.alias));
         let named = insert.columns.iter().map(|name| place_of(def, &column_name(name)?));
         let named: Vec<usize> = named.collect::<Result<_>>()?;
         for (at, place) in named.iter().enumerate() {
@@ -163,7 +155,10 @@ impl Session {
         let source = match planned {
             PlannedSource::Rows(rows, exprs) => {
                 let empty = Arc::new(DFSchema::empty());
-                let from = exprs.iter().map(|(sql, expr)| origin(sql, expr, &empty)).collect::<Result<_>>()?;
+                let from = exprs
+                    .iter()
+                    .map(|(sql, expr)| origin(sql, expr, &empty))
+                    .collect::<Result<_>>()?;
                 let exprs = exprs.into_iter().map(|(_, expr)| expr).collect();
                 Source::Rows {
                     rows,
@@ -185,7 +180,10 @@ impl Session {
             None => (None, None),
             Some((exprs, columns)) => {
                 let over = qualified(def, &alias)?;
-                (Some(Compute::new(&self.state, exprs, &over, &placeholders)?), Some(columns))
+                (
+                    Some(Compute::new(&self.state, exprs, &over, &placeholders)?),
+                    Some(columns),
+                )
             }
         };
         Ok(Planned {
@@ -198,6 +196,7 @@ impl Session {
                     conflict,
                     ignored,
                 }),
+                reads: returning.is_some(),
                 returning,
                 placeholders,
             },
@@ -248,7 +247,11 @@ impl Known<'_> {
             return Ok(vec![Some(assign::assign(&text, From::Unknown, column)?)]);
         }
         if let Some(numbers) = numbers(cells()) {
-            return Ok(vec![Some(assign::assign(&numbers, From::Typed(Scalar::Int8.into()), column)?)]);
+            return Ok(vec![Some(assign::assign(
+                &numbers,
+                From::Typed(Scalar::Int8.into()),
+                column,
+            )?)]);
         }
         let mut values = Vec::with_capacity(rows.len());
         for cell in cells() {
@@ -339,7 +342,9 @@ impl PlannedSource {
     /// Whether anything but DEFAULT is given for a column.
     fn gives(&self, at: usize) -> bool {
         match self {
-            Self::Rows(rows, _) => rows.iter().any(|row| !matches!(row.get(at), Some(Cell::Default) | None)),
+            Self::Rows(rows, _) => rows
+                .iter()
+                .any(|row| !matches!(row.get(at), Some(Cell::Default) | None)),
             Self::Query(..) => true,
         }
     }
@@ -359,7 +364,8 @@ fn merged(mut outer: With, inner: Option<With>) -> With {
 
 /// Whether a query is a plain list of rows.
 fn is_values(query: &Query) -> bool {
-    let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+    let plain =
+        query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
     let mut subqueries = false;
     if let SetExpr::Values(values) = query.body.as_ref() {
         let _ = datafusion::sql::sqlparser::ast::visit_expressions(values, |e| {
@@ -400,7 +406,10 @@ fn plan_values(pieces: &mut Pieces<'_>, def: &TableDef, named: &[usize], query: 
         .collect();
     let (exprs, _) = pieces.expressions(items, Vec::new())?;
     if exprs.len() != computed.len() {
-        return Err(Error::new(Code::GroupingError, "aggregate functions are not allowed in VALUES"));
+        return Err(Error::new(
+            Code::GroupingError,
+            "aggregate functions are not allowed in VALUES",
+        ));
     }
     Ok(PlannedSource::Rows(rows, computed.into_iter().zip(exprs).collect()))
 }

@@ -125,7 +125,7 @@ impl Session {
                     .with_hint("write without locking: a conflicting commit fails with 40001 and can be retried"));
             };
             let row_column = fresh("row");
-            let target = UserTable::to_change(&self.names, &def, PolicyCommand::Update, &row_column);
+            let target = UserTable::to_change(&self.names, &def, PolicyCommand::Update, true, &row_column);
             *name = ObjectName::from(vec![quoted(&pieces.table(std::sync::Arc::new(target)))]);
             if alias.is_none() {
                 *alias = Some(TableAlias {

@@ -1,7 +1,7 @@
 //! A tenant's own tables, views and sequences in SQL: what makes, changes, writes and reads them.
 //!
 //! What exists:
-//! - [`parse`], [`parse_alter`], [`parse_column`], [`cursor`]: statements from tokens into [`ddl`]; [`run`] runs them
+//! - [`parse`], [`parse_create`], [`parse_alter`], [`parse_column`], [`cursor`]: statements from tokens into [`ddl`]; [`run`] runs them
 //! - [`definitions`]: a change of the catalog; [`create`], [`create_as`], [`constraint`], [`index`], [`alter`],
 //!   [`rename`], [`drop`], [`view`], [`policy`], [`schema`], [`sequences`]: the changes that there are
 //! - [`validate`]: rows that are there already, judged by what was added; [`rewrite`]: rows written anew
@@ -14,7 +14,7 @@
 //! - [`pieces`], [`compute`]: parts of a statement planned alone, and computed over rows at hand
 //! - [`rules`], [`assign`]: what a table asks of its rows, and the way of a value into a column
 //! - [`write`], [`insert`], [`conflict`], [`by_key`]: statements planned
-//! - [`change`], [`apply`], [`foreign`]: statements run
+//! - [`change`], [`upsert`], [`apply`], [`foreign`]: statements run
 //! - [`truncate`], [`copy_in`]: the others that write; [`locking`]: SELECT that locks
 
 mod alter;
@@ -43,6 +43,7 @@ mod names;
 pub(super) mod parse;
 mod parse_alter;
 mod parse_column;
+mod parse_create;
 pub(super) mod pieces;
 mod policy;
 pub(super) mod provider;
@@ -59,6 +60,7 @@ mod sequences;
 pub(super) mod temporary;
 mod truncate;
 mod types;
+mod upsert;
 mod validate;
 mod view;
 pub(super) mod write;

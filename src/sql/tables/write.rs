@@ -21,9 +21,8 @@ use super::{
     compute::{Compute, projected},
     insert::InsertPlan,
     pieces::{self, Pieces, column_name, column_of, fold, fresh, from_named},
-    provider::UserTable,
-    rights::{self, Privilege},
     rules::{Rules, origin},
+    provider::UserTable,
     security,
 };
 use crate::{
@@ -33,7 +32,7 @@ use crate::{
         prepared::{self, timely},
         session::{Column, Session},
     },
-    table::schema::{Identity, PolicyCommand, Relation, TableDef},
+    table::schema::{Identity, PolicyCommand, TableDef},
 };
 
 /// A planned write.
@@ -43,6 +42,8 @@ pub(in crate::sql) struct TableWrite {
     pub(super) action: Action,
     /// What RETURNING computes of the rows as they are then, and of what was read beside them.
     pub(super) returning: Option<Compute>,
+    /// Whether it reads rows of the table, so that the user must be allowed to see them.
+    pub(super) reads: bool,
     /// Types of the parameters in the plans.
     pub(super) placeholders: Vec<DataType>,
 }
@@ -137,7 +138,9 @@ struct Parts {
 pub(super) type Assigned = Vec<(usize, Option<SqlExpr>)>;
 
 /// The name and alias of the table that a statement names.
-pub(in crate::sql) fn named(factor: &TableFactor) -> Result<(&datafusion::sql::sqlparser::ast::ObjectName, Option<String>)> {
+pub(in crate::sql) fn named(
+    factor: &TableFactor,
+) -> Result<(&datafusion::sql::sqlparser::ast::ObjectName, Option<String>)> {
     match factor {
         TableFactor::Table {
             name,
@@ -165,7 +168,10 @@ impl Session {
             Some(UpdateTableFromKind::AfterSet(from)) => from,
             Some(UpdateTableFromKind::BeforeSet(_)) => return Err(Error::new(Code::Syntax, "syntax error in UPDATE")),
         };
-        if !update.table.joins.is_empty() || !update.order_by.is_empty() || update.limit.is_some() || update.or.is_some()
+        if !update.table.joins.is_empty()
+            || !update.order_by.is_empty()
+            || update.limit.is_some()
+            || update.or.is_some()
         {
             return Err(Error::new(Code::Syntax, "syntax error in UPDATE"));
         }
@@ -223,20 +229,19 @@ impl Session {
         } = parts;
         let mut pieces = Pieces::new(self, declared);
         let row_column = fresh("row");
-        let update = assigned.is_some();
-        let (command, privilege) = match update {
-            true => (PolicyCommand::Update, Privilege::Update),
-            false => (PolicyCommand::Delete, Privilege::Delete),
+        let command = match assigned {
+            Some(_) => PolicyCommand::Update,
+            None => PolicyCommand::Delete,
         };
-        let world = self.world.tenant()?;
-        rights::require(world, &Relation::Table(def.clone()), privilege)?;
-        let target = UserTable::to_change(&self.names, def, command, &row_column);
+        // What a statement reads of the rows that it changes, the user must be allowed to see.
+        let reads = selection.is_some() || returning.is_some() || !beside.is_empty();
+        let target = UserTable::to_change(&self.names, def, command, reads, &row_column);
         let name = pieces.table(Arc::new(target));
-        // Policies stand before everything else, which wants a plan.
-        let alone = beside.is_empty() && with.is_none() && !security::concerns(world, def);
+        let alone = beside.is_empty() && with.is_none();
         let mut from = vec![from_named(&name, &alias)];
         from.extend(beside);
         let mut items = vec![pieces::item(column_of(&alias, &row_column), "row", 0)];
+        let update = assigned.is_some();
         let assigned = assigned.unwrap_or_default();
         for (i, (place, value)) in assigned.iter().enumerate() {
             if let Some(value) = value {
@@ -253,10 +258,17 @@ impl Session {
         let columns = prepared::columns_of(&plan);
         let (mut exprs, input) = projected(plan)?;
         if exprs.len() < given {
-            return Err(Error::new(Code::GroupingError, "aggregate functions are not allowed here"));
+            return Err(Error::new(
+                Code::GroupingError,
+                "aggregate functions are not allowed here",
+            ));
         }
         // A wildcard in RETURNING knows nothing of row numbers.
-        let returned: Vec<(Expr, Column)> = exprs.split_off(given).into_iter().zip(columns.into_iter().skip(given)).collect();
+        let returned: Vec<(Expr, Column)> = exprs
+            .split_off(given)
+            .into_iter()
+            .zip(columns.into_iter().skip(given))
+            .collect();
         let (returned, columns): (Vec<Expr>, Vec<Column>) =
             returned.into_iter().filter(|(e, _)| !is_column(e, &row_column)).unzip();
         let schema = input.schema().clone();
@@ -280,7 +292,8 @@ impl Session {
         let layout = Layout::new(def, &alias, &row_column, &schema, &returned)?;
         let input_columns = layout.input(&new_values);
         let (parameters, placeholders) = pieces.finish();
-        let by_key = match (alone, layout.beside.is_empty()) {
+        let policed = security::concerns(self.world.tenant()?, def);
+        let by_key = match (alone && !policed, layout.beside.is_empty()) {
             (true, true) => ByKey::find(self, def, &alias, &input, &new_values, &placeholders)?,
             _ => None,
         };
@@ -294,7 +307,12 @@ impl Session {
             false => source,
         };
         let returning = match returns {
-            true => Some(Compute::new(&self.state, returned, &layout.returned(def, &alias)?, &placeholders)?),
+            true => Some(Compute::new(
+                &self.state,
+                returned,
+                &layout.returned(def, &alias)?,
+                &placeholders,
+            )?),
             false => None,
         };
         let change = ChangePlan {
@@ -312,6 +330,7 @@ impl Session {
                     false => Action::Delete(change),
                 },
                 returning,
+                reads,
                 placeholders,
             },
             parameters,
@@ -336,8 +355,7 @@ impl Layout {
         let all = returned.iter().any(reads_anything);
         let read: HashSet<&PlanColumn> = returned.iter().flat_map(Expr::column_refs).collect();
         let beside = schema.iter().filter(|(qualifier, field)| {
-            *qualifier != Some(&table)
-                && (all || read.contains(&PlanColumn::new(qualifier.cloned(), field.name())))
+            *qualifier != Some(&table) && (all || read.contains(&PlanColumn::new(qualifier.cloned(), field.name())))
         });
         Ok(Self {
             own: def.columns.iter().map(|c| own(&c.name)).collect(),
@@ -432,8 +450,7 @@ pub(super) fn assignments(def: &TableDef, assignments: Vec<Assignment>) -> Resul
             (None, Some(Identity::ByDefault) | None) => continue,
         };
         let text = format!("column \"{}\" can only be updated to DEFAULT", column.name);
-        return Err(Error::new(Code::GeneratedAlways, text)
-            .with_detail(format!("Column \"{}\" {what}", column.name)));
+        return Err(Error::new(Code::GeneratedAlways, text).with_detail(format!("Column \"{}\" {what}", column.name)));
     }
     Ok(assigned)
 }
