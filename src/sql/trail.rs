@@ -117,6 +117,10 @@ impl Subject {
         match statement {
             Statement::Query(_) => match plan {
                 Some(Plan::Query(query)) if query.effect => Self::of_effects(query),
+                Some(Plan::TableWrite(write)) => Self {
+                    object: write.def.name.clone(),
+                    ..Self::new(Class::Write, write.word())
+                },
                 _ => on_first(Class::Read, "SELECT".to_owned()),
             },
             Statement::Insert(_) => on_first(Class::Write, "INSERT".to_owned()),
