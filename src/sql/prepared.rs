@@ -385,8 +385,11 @@ pub(super) fn timely(plan: &LogicalPlan) -> Result<bool> {
     calls(plan, |f| f.signature().volatility == Volatility::Stable)
 }
 
-/// Whether a plan calls a scalar function of this kind anywhere.
-fn calls(plan: &LogicalPlan, kind: impl Fn(&datafusion::logical_expr::ScalarUDF) -> bool) -> Result<bool> {
+/// Whether a plan calls a scalar function of this kind anywhere; asks of each until one is.
+pub(super) fn calls(
+    plan: &LogicalPlan,
+    mut kind: impl FnMut(&datafusion::logical_expr::ScalarUDF) -> bool,
+) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicI32, Ordering},
+        atomic::{AtomicI32, Ordering},
     },
     time::Duration,
 };
@@ -22,6 +22,7 @@ use super::{
     admission::Admission,
     backends::Registered,
     catalog::SessionCatalog,
+    commitment::Commitment,
     copy::CopyAnswer,
     cursor::Cursors,
     effects::Marks,
@@ -33,7 +34,7 @@ use super::{
     planner::Names,
     prepared::{Plan, Prepared},
     settings::{self, Asker, Settings},
-    statement::{Desk, Statement},
+    statement::Desk,
     tables::rules::Rules,
     world::{Connection, OperatorWorld, TenantWorld, World},
     yielding::Watch,
@@ -135,10 +136,12 @@ pub struct Session {
     pub(super) listening: Listening,
     pub(super) cursors: Cursors,
     pub(super) marks: Marks,
-    changed: Vec<&'static str>,
+    pub(super) changed: Vec<&'static str>,
     statements: HashMap<String, Arc<Prepared>>,
     pid: Arc<AtomicI32>,
-    committing: Arc<AtomicBool>,
+    commitment: Arc<Commitment>,
+    /// Whether other statements are part of the message.
+    pub(super) several: bool,
     pub(super) watch: Option<Arc<dyn Watch>>,
     /// What tables ask of their rows, by table.
     pub(super) rules: Mutex<HashMap<Oid, Arc<Rules>>>,
@@ -156,7 +159,8 @@ impl Session {
     /// 53300 at the tenant's connection limit; 22023 for a setting's bad value.
     pub async fn open(engine: Arc<Engine>, login: Login, startup: &[(String, String)]) -> Result<Self> {
         let settings = Arc::new(Mutex::new(Settings::default()));
-        let desk = Arc::new(Desk::new(settings.clone()));
+        let commitment = Arc::new(Commitment::default());
+        let desk = Arc::new(Desk::new(settings.clone(), commitment.clone()));
         let (world, state, connection) = match login {
             Login::Tenant(tenant, user) => {
                 tenant.check_open()?;
@@ -171,6 +175,7 @@ impl Session {
                     tx: Mutex::default(),
                     owner: OnceLock::new(),
                     desk,
+                    trail: Mutex::default(),
                     acting_for: Mutex::default(),
                     temporary: OnceLock::new(),
                 };
@@ -235,7 +240,8 @@ impl Session {
             changed: Vec::new(),
             statements: HashMap::new(),
             pid,
-            committing: Arc::default(),
+            commitment,
+            several: false,
             watch: None,
             rules: Mutex::default(),
             listed,
@@ -248,28 +254,8 @@ impl Session {
             // What a crash left of calls cannot be settled: calls of models will say so, the rest goes on.
             tracing::error!(%error, "the account of a tenant cannot be opened");
         }
+        session.trail_login();
         Ok(session)
-    }
-
-    fn start(&mut self, startup: &[(String, String)]) -> Result<()> {
-        for (name, value) in startup {
-            match name.as_str() {
-                "options" => {
-                    for (name, value) in settings::startup_options(value) {
-                        self.set(&name, &value, false)?;
-                    }
-                }
-                "user" | "database" | "replication" => {}
-                // A driver sends its machine's time zone; times are shown in UTC and it is told so.
-                "TimeZone" | "timezone" => {
-                    let _ = self.set(name, value, false);
-                }
-                _ if settings::find(name).is_ok() => self.set(name, value.trim_matches('\''), false)?,
-                _ => {}
-            }
-        }
-        self.changed.clear();
-        Ok(())
     }
 
     /// Tells the session the number its client cancels it by.
@@ -293,7 +279,8 @@ impl Session {
     /// # Errors
     /// 42601, 54000, 54001, 0A000 and 42501.
     pub fn parse(&self, sql: &str) -> Result<Vec<Parsed>> {
-        guard::parse(sql)
+        self.trail_clear();
+        guard::parse(sql).inspect_err(|error| self.trail_unread(sql, error))
     }
 
     /// Plans a statement. `types` are the parameter types the client declares.
@@ -303,10 +290,14 @@ impl Session {
     pub async fn prepare(&mut self, parsed: &Parsed, types: &[Option<PgType>]) -> Result<Arc<Prepared>> {
         self.check_alive()?;
         self.check_not_failed(parsed)?;
+        self.trail_clear();
         if parsed.looks() {
             self.look().await?;
         }
-        Ok(Arc::new(self.plan(parsed, types)?))
+        let planned = self.plan(parsed, types);
+        Ok(Arc::new(
+            planned.inspect_err(|error| self.trail_unplanned(parsed, error))?,
+        ))
     }
 
     /// Runs a prepared statement. `params` are arrays of length 1, in the Arrow form of the
@@ -322,18 +313,22 @@ impl Session {
         }
         self.show_active(&prepared.parsed.text);
         let alone = self.status == Status::Idle;
-        self.world.desk().begin(Statement::new(self.statement_timeout()), alone);
+        self.world.desk().begin(self.statement_timeout(), alone);
         // What now() is for this statement.
         self.state.mark_start_execution();
         self.sync_asker();
+        self.trail_begin(prepared);
         if prepared.parsed.looks() {
             self.look().await?;
         }
-        self.run(prepared, params).await
+        let answer = self.run(prepared, params).await?;
+        self.trail_ended();
+        Ok(answer)
     }
 
-    /// The statements that follow belong to one message and commit together.
-    pub fn begin_implicit(&mut self) {
+    /// The statements that follow commit together; `several` if they are of one message.
+    pub fn begin_implicit(&mut self, several: bool) {
+        self.several = several;
         if self.status == Status::Idle {
             self.status = Status::Implicit;
         }
@@ -344,6 +339,7 @@ impl Session {
     /// # Errors
     /// Those of a commit.
     pub async fn end_implicit(&mut self, ok: bool) -> Result<()> {
+        self.several = false;
         if self.status != Status::Implicit {
             self.look_away();
             return Ok(());
@@ -358,7 +354,8 @@ impl Session {
     }
 
     /// A statement failed: an open transaction is aborted, an implicit one rolled back.
-    pub fn failed(&mut self) {
+    pub fn failed(&mut self, error: &Error) {
+        self.trail_failed(error);
         match self.status {
             Status::Open | Status::Failed => {
                 self.status = Status::Failed;
@@ -377,15 +374,14 @@ impl Session {
         }
     }
 
-    /// Set as soon as what the running statement does can no longer be taken back. The caller clears it
-    /// when a statement begins, and once it is set lets the statement run and answer to its end.
-    pub fn committing(&self) -> Arc<AtomicBool> {
-        self.committing.clone()
+    /// Whether the running statement can still be taken back. The caller says when a statement begins.
+    pub fn commitment(&self) -> Arc<Commitment> {
+        self.commitment.clone()
     }
 
-    /// From here on the running statement must not be interrupted; see [`Session::committing`].
+    /// From here on the running statement must not be interrupted.
     pub(super) fn point_of_no_return(&self) {
-        self.committing.store(true, Ordering::SeqCst);
+        self.commitment.no_return();
     }
 
     /// The longest a statement may run.
@@ -542,6 +538,7 @@ impl Session {
             Ok(()) => self.write().await,
             Err(error) => Err(error),
         };
+        self.trail_committed(&outcome);
         // Only now: what was changed is on disk, and whoever waited for it sees it.
         self.forget_transaction();
         self.settings.lock().end_transaction(outcome.is_ok());
@@ -585,6 +582,7 @@ impl Session {
         let rest = |batch: &mut Batch| {
             super::metering::embedded(&world.state.meter, &world.acting_user(), batch, tx.embedded_tokens())?;
             let changes = tx.fill(batch, &spaces)?;
+            world.log_into(batch);
             if !tx.tables().is_empty() {
                 world.opened()?.fill(batch, tx.tables())?;
             }
@@ -602,12 +600,16 @@ impl Session {
             Ok(())
         };
         let now = super::documents::now_micros();
-        tx.conversations().commit(&world.tenant, now, rest).await
+        let outcome = tx.conversations().commit(&world.tenant, now, rest).await;
+        outcome.inspect(|()| world.logged())
     }
 
     /// Drops the transaction's writes.
     pub(super) fn rollback(&mut self) {
         self.status = Status::Idle;
+        if let World::Tenant(world) = &*self.world {
+            world.rolled_back();
+        }
         self.forget_transaction();
         self.settings.lock().end_transaction(false);
         self.end_effects(false);

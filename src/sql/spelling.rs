@@ -176,7 +176,10 @@ fn in_list(query: &mut datafusion::sql::sqlparser::ast::Query, said: Option<Over
         [] => refuse(said),
         [one] => mark(one, said),
         all if said.is_none() => all.iter_mut().try_for_each(|one| mark(one, None)),
-        _ => Err(Error::new(Code::Unsupported, "OVERRIDING with several INSERTs is not supported")),
+        _ => Err(Error::new(
+            Code::Unsupported,
+            "OVERRIDING with several INSERTs is not supported",
+        )),
     }
 }
 
@@ -217,7 +220,10 @@ mod tests {
             read("SELECT 1 FROM t, u FOR NO KEY UPDATE OF t, u SKIP LOCKED").to_string(),
             "SELECT 1 FROM t, u FOR UPDATE OF t FOR UPDATE OF u SKIP LOCKED"
         );
-        assert_eq!(read("SELECT 1 FROM t FOR KEY SHARE").to_string(), "SELECT 1 FROM t FOR SHARE");
+        assert_eq!(
+            read("SELECT 1 FROM t FOR KEY SHARE").to_string(),
+            "SELECT 1 FROM t FOR SHARE"
+        );
         let Statement::Insert(insert) = read("INSERT INTO t (a) OVERRIDING SYSTEM VALUE VALUES (1)") else {
             panic!("no INSERT");
         };

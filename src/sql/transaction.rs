@@ -166,7 +166,9 @@ impl TenantWorld {
 
     fn asked_isolation(&self) -> Isolation {
         let settings = self.desk.settings.lock();
-        let asked = settings::find("transaction_isolation").map(|s| settings.get(s)).unwrap_or_default();
+        let asked = settings::find("transaction_isolation")
+            .map(|s| settings.get(s))
+            .unwrap_or_default();
         match asked.as_str() {
             "serializable" => Isolation::Serializable,
             "repeatable read" => Isolation::RepeatableRead,
@@ -321,7 +323,9 @@ impl Session {
             let is = settings::find(name).map(|s| self.settings.lock().get(s))?;
             if begun && is != value {
                 let what = match (name, value) {
-                    ("transaction_isolation", _) => Some("SET TRANSACTION ISOLATION LEVEL must be called before any query"),
+                    ("transaction_isolation", _) => {
+                        Some("SET TRANSACTION ISOLATION LEVEL must be called before any query")
+                    }
                     (_, "off") => Some("transaction read-write mode must be set before any query"),
                     _ => None,
                 };
@@ -338,7 +342,10 @@ impl Session {
     pub(super) fn modes(&self) -> Vec<(&'static str, String)> {
         let settings = self.settings.lock();
         let of = |name| Some((name, settings.get(settings::find(name).ok()?)));
-        ["transaction_isolation", "transaction_read_only"].into_iter().filter_map(of).collect()
+        ["transaction_isolation", "transaction_read_only"]
+            .into_iter()
+            .filter_map(of)
+            .collect()
     }
 
     /// 25006 in a transaction that only reads.

@@ -308,7 +308,8 @@ impl Tx {
 
     /// Whether committing it only takes things away.
     pub(super) fn only_deletes(&self) -> bool {
-        self.writes.documents.values().all(Option::is_none) && self.writes.conversations.only_deletes()
+        self.writes.documents.values().all(Option::is_none)
+            && self.writes.conversations.only_deletes()
             && self.writes.tables.only_deletes()
     }
 

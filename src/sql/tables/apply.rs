@@ -42,10 +42,13 @@ pub(super) struct Effects {
 
 /// The unique indexes whose keys are columns, with the places of these.
 fn unique_indexes(def: &TableDef) -> impl Iterator<Item = (&IndexDef, Vec<usize>)> {
-    def.indexes.iter().filter(|i| i.unique && i.predicate.is_none()).filter_map(|index| {
-        let ordered = matches!(index.method, IndexMethod::Btree | IndexMethod::Hash);
-        Some((index, places_of(def, index).filter(|_| ordered)?))
-    })
+    def.indexes
+        .iter()
+        .filter(|i| i.unique && i.predicate.is_none())
+        .filter_map(|index| {
+            let ordered = matches!(index.method, IndexMethod::Btree | IndexMethod::Hash);
+            Some((index, places_of(def, index).filter(|_| ordered)?))
+        })
 }
 
 /// The places of an index's columns; `None` where a key is an expression.
@@ -74,7 +77,10 @@ pub(super) fn keys_of(index: &IndexDef, columns: &[ArrayRef], rows: usize) -> Re
 /// Rows at some places, in that order.
 pub(super) fn taken(rows: &RecordBatch, places: &[usize]) -> Result<RecordBatch> {
     let places = UInt64Array::from_iter_values(places.iter().map(|&p| p as u64));
-    let columns = rows.columns().iter().map(|c| take(c, &places, None).map_err(Error::internal));
+    let columns = rows
+        .columns()
+        .iter()
+        .map(|c| take(c, &places, None).map_err(Error::internal));
     RecordBatch::try_new(rows.schema(), columns.collect::<Result<_>>()?).map_err(Error::internal)
 }
 
@@ -179,7 +185,11 @@ impl Session {
             }
             let (old_keys, new_keys) = (keys_of(index, &before, ids.len())?, keys_of(index, &after, ids.len())?);
             let moved = || (0..ids.len()).filter(|&at| old_keys[at] != new_keys[at]);
-            let touched: Vec<Key> = moved().flat_map(|at| [&old_keys[at], &new_keys[at]]).flatten().cloned().collect();
+            let touched: Vec<Key> = moved()
+                .flat_map(|at| [&old_keys[at], &new_keys[at]])
+                .flatten()
+                .cloned()
+                .collect();
             world.lock_keys(def.oid, index.oid, &touched, Mode::Exclusive).await?;
             let table = world.newest()?.table(def.oid).await?;
             let mut places_of_key: HashMap<&Key, usize> = HashMap::with_capacity(ids.len());
@@ -257,7 +267,12 @@ impl Session {
 
 /// Rows as they are stored.
 fn encoded(def: &TableDef, rows: &RecordBatch) -> Result<Vec<Row>> {
-    let columns: Vec<(u16, ArrayRef)> = def.columns.iter().map(|c| c.id).zip(rows.columns().iter().cloned()).collect();
+    let columns: Vec<(u16, ArrayRef)> = def
+        .columns
+        .iter()
+        .map(|c| c.id)
+        .zip(rows.columns().iter().cloned())
+        .collect();
     encode_all(&columns)
 }
 
@@ -304,8 +319,14 @@ pub(super) fn all_columns(def: &TableDef) -> Vec<u16> {
 /// An internal one where there are none.
 pub(super) fn split_rows(batch: &RecordBatch) -> Result<(Vec<RowId>, RecordBatch)> {
     let last = batch.num_columns().saturating_sub(1);
-    let numbers = batch.columns().last().and_then(|c| c.as_any().downcast_ref::<UInt64Array>());
-    let numbers = numbers.ok_or_else(|| Error::internal("rows without numbers"))?.values().to_vec();
+    let numbers = batch
+        .columns()
+        .last()
+        .and_then(|c| c.as_any().downcast_ref::<UInt64Array>());
+    let numbers = numbers
+        .ok_or_else(|| Error::internal("rows without numbers"))?
+        .values()
+        .to_vec();
     let places: Vec<usize> = (0..last).collect();
     Ok((numbers, batch.project(&places).map_err(Error::internal)?))
 }

@@ -117,7 +117,10 @@ fn convert(values: &ArrayRef, from: From, column: &ColumnDef, wanted: &DataType)
     if let Some(converted) = pg::casts::convert(&values, to, dimensions.filter(|n| *n > 0)) {
         return converted.map_err(from_datafusion);
     }
-    let text = matches!(values.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let text = matches!(
+        values.data_type(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    );
     match wanted {
         DataType::Int16 | DataType::Int32 | DataType::Int64 if !text => integers(&values, wanted, to),
         DataType::Float32 | DataType::Float64 if !text => number(&values, wanted, to),
@@ -177,17 +180,16 @@ fn number(values: &ArrayRef, wanted: &DataType, to: PgType) -> Result<ArrayRef> 
 }
 
 fn out_of_range(to: PgType) -> Error {
-    Error::new(
-        Code::NumericOutOfRange,
-        format!("{} out of range", type_name(to, -1)),
-    )
+    Error::new(Code::NumericOutOfRange, format!("{} out of range", type_name(to, -1)))
 }
 
 fn decimals(values: &ArrayRef, wanted: &DataType, column: &ColumnDef) -> Result<ArrayRef> {
     let converted = cast_with_options(values, wanted, &strict());
     converted.map_err(|error| {
         let text = error.to_string();
-        let large = ["too large", "overflow", "precision"].iter().any(|word| text.contains(word));
+        let large = ["too large", "overflow", "precision"]
+            .iter()
+            .any(|word| text.contains(word));
         match (large, numeric_modifier(column.type_modifier)) {
             (true, Some((precision, scale))) => numeric_overflow(precision, scale),
             (true, None) => Error::new(Code::NumericOutOfRange, "value overflows numeric format"),
@@ -198,7 +200,11 @@ fn decimals(values: &ArrayRef, wanted: &DataType, column: &ColumnDef) -> Result<
 
 fn numeric_overflow(precision: u8, scale: i8) -> Error {
     let whole = i16::from(precision) - i16::from(scale);
-    let less = if whole == 0 { "1".to_owned() } else { format!("10^{whole}") };
+    let less = if whole == 0 {
+        "1".to_owned()
+    } else {
+        format!("10^{whole}")
+    };
     Error::new(Code::NumericOutOfRange, "numeric field overflow").with_detail(format!(
         "A field with precision {precision}, scale {scale} must round to an absolute value less than {less}."
     ))
@@ -228,7 +234,9 @@ fn modified(values: ArrayRef, column: &ColumnDef, kept: bool) -> Result<ArrayRef
             let rounded = values
                 .as_primitive::<TimestampMicrosecondType>()
                 .unary::<_, TimestampMicrosecondType>(|v| round(v, unit));
-            Ok(Arc::new(rounded.with_data_type(DataType::Timestamp(TimeUnit::Microsecond, zone))))
+            Ok(Arc::new(
+                rounded.with_data_type(DataType::Timestamp(TimeUnit::Microsecond, zone)),
+            ))
         }
         PgType::Scalar(Scalar::Time) if (0..6).contains(&modifier) => {
             let unit = 10_i64.pow((6 - modifier).unsigned_abs());
@@ -339,9 +347,15 @@ mod tests {
         );
         assert_eq!(
             fails(&text(&["99999999999"]), From::Unknown, &int),
-            ("22003", "value \"99999999999\" is out of range for type integer".to_owned())
+            (
+                "22003",
+                "value \"99999999999\" is out of range for type integer".to_owned()
+            )
         );
-        assert_eq!(fails(&text(&["x"]), From::Unknown, &column(Scalar::Uuid, -1)).0, "22P02");
+        assert_eq!(
+            fails(&text(&["x"]), From::Unknown, &column(Scalar::Uuid, -1)).0,
+            "22P02"
+        );
     }
 
     #[test]

@@ -42,7 +42,9 @@ impl ByKey {
         new_values: &[Expr],
         parameters: &[DataType],
     ) -> Result<Option<Self>> {
-        let LogicalPlan::Filter(filter) = input else { return Ok(None) };
+        let LogicalPlan::Filter(filter) = input else {
+            return Ok(None);
+        };
         let table = TableReference::bare(alias.to_owned());
         let conjuncts = split_conjunction(&filter.predicate);
         let of_column = |id: u16| {
@@ -64,16 +66,22 @@ impl ByKey {
                 continue;
             };
             let empty = Arc::new(DFSchema::empty());
-            let fitting = ids.iter().zip(&values).map(|(id, value)| {
-                let (_, field) = value.to_field(&empty).map_err(from_datafusion)?;
-                Ok::<_, Error>(def.column_of(*id).is_some_and(|column| {
-                    comparable(field.data_type(), column.pg_type, column.field().data_type())
-                }))
-            });
+            let fitting =
+                ids.iter().zip(&values).map(|(id, value)| {
+                    let (_, field) = value.to_field(&empty).map_err(from_datafusion)?;
+                    Ok::<_, Error>(def.column_of(*id).is_some_and(|column| {
+                        comparable(field.data_type(), column.pg_type, column.field().data_type())
+                    }))
+                });
             if !fitting.collect::<Result<Vec<_>>>()?.into_iter().all(|fits| fits) {
                 continue;
             }
-            let keys = Compute::new(&session.state, values.into_iter().cloned().collect(), &empty, parameters)?;
+            let keys = Compute::new(
+                &session.state,
+                values.into_iter().cloned().collect(),
+                &empty,
+                parameters,
+            )?;
             let mut exprs = vec![filter.predicate.clone()];
             exprs.extend(new_values.iter().cloned());
             let computed = Compute::new(&session.state, exprs, input.schema(), parameters)?;
@@ -115,7 +123,10 @@ impl ByKey {
                 let mut all = Vec::new();
                 for batch in table.scan(Vec::new(), Vec::new(), true) {
                     let batch = batch?;
-                    let rows = batch.columns().last().and_then(|c| c.as_any().downcast_ref::<UInt64Array>().cloned());
+                    let rows = batch
+                        .columns()
+                        .last()
+                        .and_then(|c| c.as_any().downcast_ref::<UInt64Array>().cloned());
                     all.extend(rows.iter().flat_map(|r| r.values().iter().copied()));
                 }
                 all
@@ -135,7 +146,9 @@ impl ByKey {
             return Ok((rows, values));
         }
         let kept = filter_record_batch(&rows, verdict).map_err(Error::internal)?;
-        let filtered = values.iter().map(|v| datafusion::arrow::compute::filter(v, verdict).map_err(Error::internal));
+        let filtered = values
+            .iter()
+            .map(|v| datafusion::arrow::compute::filter(v, verdict).map_err(Error::internal));
         Ok((kept, filtered.collect::<Result<_>>()?))
     }
 }

@@ -145,9 +145,10 @@ impl Session {
         let columns = rows.columns().iter().cloned().chain(beside).collect();
         let rows = batch(schema, columns, count)?;
         let values = compute.run(self, &rows, params).await?;
-        let fields = values.iter().enumerate().map(|(i, v)| {
-            datafusion::arrow::datatypes::Field::new(format!("r{i}"), v.data_type().clone(), true)
-        });
+        let fields = values
+            .iter()
+            .enumerate()
+            .map(|(i, v)| datafusion::arrow::datatypes::Field::new(format!("r{i}"), v.data_type().clone(), true));
         batch(Arc::new(Schema::new(fields.collect::<Vec<_>>())), values, count)
     }
 
@@ -221,7 +222,11 @@ impl Session {
         let plan = match values.is_empty() {
             true => &change.input,
             false => {
-                filled = change.input.clone().with_param_values(values).map_err(from_datafusion)?;
+                filled = change
+                    .input
+                    .clone()
+                    .with_param_values(values)
+                    .map_err(from_datafusion)?;
                 &filled
             }
         };
@@ -266,7 +271,9 @@ impl Session {
         let def = &write.def;
         let rows = match &plan.source {
             Source::Rows { rows, computed, from } => {
-                let given = self.cells(def, &plan.places, (rows, computed, from), (params, types)).await?;
+                let given = self
+                    .cells(def, &plan.places, (rows, computed, from), (params, types))
+                    .await?;
                 self.completed(rules, plan, given, rows.len()).await?
             }
             Source::Query {
@@ -444,8 +451,10 @@ fn first_of_each(rows: RecordBatch) -> Result<RecordBatch> {
         return Err(Error::internal("rows without numbers"));
     };
     let mut seen = std::collections::HashSet::with_capacity(ids.len());
-    let first: datafusion::arrow::array::BooleanArray =
-        ids.iter().map(|id| Some(id.is_some_and(|id| seen.insert(id)))).collect();
+    let first: datafusion::arrow::array::BooleanArray = ids
+        .iter()
+        .map(|id| Some(id.is_some_and(|id| seen.insert(id))))
+        .collect();
     match first.true_count() == first.len() {
         true => Ok(rows),
         false => filter_record_batch(&rows, &first).map_err(Error::internal),
@@ -462,7 +471,10 @@ impl Read {
         schema: &SchemaRef,
     ) -> Result<Self> {
         let ids = rows.columns().first().and_then(|c| c.as_primitive_opt::<UInt64Type>());
-        let ids = ids.ok_or_else(|| Error::internal("rows without numbers"))?.values().to_vec();
+        let ids = ids
+            .ok_or_else(|| Error::internal("rows without numbers"))?
+            .values()
+            .to_vec();
         let columns = rows.columns().iter().skip(1).take(width).cloned().collect();
         Ok(Self {
             old: batch(schema.clone(), columns, ids.len())?,

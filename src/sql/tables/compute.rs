@@ -195,7 +195,11 @@ impl Compute {
             .map_err(Error::internal)?;
         exprs
             .iter()
-            .map(|expr| expr.evaluate(&rows).and_then(|v| v.into_array(count)).map_err(from_datafusion))
+            .map(|expr| {
+                expr.evaluate(&rows)
+                    .and_then(|v| v.into_array(count))
+                    .map_err(from_datafusion)
+            })
             .collect()
     }
 
@@ -215,14 +219,20 @@ impl Compute {
         let batches = gather(session.stream(physical)?).await?;
         let batch = concat_batches(&schema, &batches).map_err(Error::internal)?;
         if batch.num_rows() != rows.num_rows() {
-            return Err(Error::new(Code::Unsupported, "set-returning functions are not allowed here"));
+            return Err(Error::new(
+                Code::Unsupported,
+                "set-returning functions are not allowed here",
+            ));
         }
         // A join with a sub-query keeps no order.
         let Some((numbers, values)) = batch.columns().split_last() else {
             return Err(Error::internal("rows without their numbers"));
         };
         let order = sort_to_indices(numbers, None, None).map_err(Error::internal)?;
-        values.iter().map(|v| take(v, &order, None).map_err(Error::internal)).collect()
+        values
+            .iter()
+            .map(|v| take(v, &order, None).map_err(Error::internal))
+            .collect()
     }
 
     /// A plan of the expressions over a table that holds the rows.

@@ -52,7 +52,12 @@ impl ConflictPieces {
                 let mut ids: Vec<u16> = places.map(|p| p.map(|p| def.columns[p].id)).collect::<Result<_>>()?;
                 ids.sort_unstable();
                 ids.dedup();
-                let matching: Vec<Oid> = def.indexes.iter().filter(|i| i.unique && is_over(i, &ids)).map(|i| i.oid).collect();
+                let matching: Vec<Oid> = def
+                    .indexes
+                    .iter()
+                    .filter(|i| i.unique && is_over(i, &ids))
+                    .map(|i| i.oid)
+                    .collect();
                 if matching.is_empty() {
                     return Err(Error::new(
                         Code::InvalidColumnReference,

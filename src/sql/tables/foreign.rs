@@ -66,7 +66,10 @@ async fn rows_with(moment: &Database, def: &TableDef, columns: &[u16], keys: &[A
     let converter = converter(def, columns)?;
     let set: std::collections::HashSet<Vec<u8>> = {
         let rows = converter.convert_columns(&wanted).map_err(Error::internal)?;
-        (0..count).filter(|&at| !has_null(at)).map(|at| rows.row(at).as_ref().to_vec()).collect()
+        (0..count)
+            .filter(|&at| !has_null(at))
+            .map(|at| rows.row(at).as_ref().to_vec())
+            .collect()
     };
     let mut found = Vec::new();
     for batch in data.scan(columns.to_vec(), Vec::new(), true) {
@@ -80,7 +83,9 @@ async fn rows_with(moment: &Database, def: &TableDef, columns: &[u16], keys: &[A
 
 fn converter(def: &TableDef, columns: &[u16]) -> Result<RowConverter> {
     let places = places_in(def, columns)?;
-    let fields = places.iter().map(|&p| SortField::new(def.columns[p].field().data_type().clone()));
+    let fields = places
+        .iter()
+        .map(|&p| SortField::new(def.columns[p].field().data_type().clone()));
     RowConverter::new(fields.collect()).map_err(Error::internal)
 }
 
@@ -95,12 +100,20 @@ fn values_of(def: &TableDef, columns: &[u16], keys: &[ArrayRef]) -> Result<Vec<A
 }
 
 fn names(def: &TableDef, columns: &[u16]) -> String {
-    let names: Vec<&str> = columns.iter().filter_map(|id| def.column_of(*id)).map(|c| c.name.as_str()).collect();
+    let names: Vec<&str> = columns
+        .iter()
+        .filter_map(|id| def.column_of(*id))
+        .map(|c| c.name.as_str())
+        .collect();
     names.join(", ")
 }
 
 fn values(keys: &[ArrayRef], at: usize) -> Result<String> {
-    Ok(keys.iter().map(|k| shown(k, at)).collect::<Result<Vec<_>>>()?.join(", "))
+    Ok(keys
+        .iter()
+        .map(|k| shown(k, at))
+        .collect::<Result<Vec<_>>>()?
+        .join(", "))
 }
 
 /// A child without a parent.
@@ -166,7 +179,10 @@ impl Session {
                     .filter(|&at| before.iter().zip(after).any(|(b, a)| b.slice(at, 1) != a.slice(at, 1)))
                     .collect(),
             };
-            let gone: Vec<usize> = gone.into_iter().filter(|&at| before.iter().all(|b| !b.is_null(at))).collect();
+            let gone: Vec<usize> = gone
+                .into_iter()
+                .filter(|&at| before.iter().all(|b| !b.is_null(at)))
+                .collect();
             if gone.is_empty() {
                 continue;
             }
@@ -190,8 +206,11 @@ impl Session {
                 };
                 return Err(referenced(def, &child, &fk, key));
             }
-            let new_keys = after.map(|after| after.iter().map(pick).collect::<Result<Vec<_>>>()).transpose()?;
-            self.act(&child, &fk, action, (&keys, new_keys.as_deref()), ids, effects).await?;
+            let new_keys = after
+                .map(|after| after.iter().map(pick).collect::<Result<Vec<_>>>())
+                .transpose()?;
+            self.act(&child, &fk, action, (&keys, new_keys.as_deref()), ids, effects)
+                .await?;
         }
         Ok(())
     }
@@ -347,13 +366,20 @@ impl Session {
         // A key that another row has by now is not gone.
         let all: Vec<usize> = (0..keys.first().map_or(0, |k| k.len())).collect();
         let found = parents(&newest, parent, fk, keys, &all).await?;
-        let gone: Vec<u64> = all.iter().zip(&found).filter(|(_, row)| row.is_none()).map(|(at, _)| *at as u64).collect();
+        let gone: Vec<u64> = all
+            .iter()
+            .zip(&found)
+            .filter(|(_, row)| row.is_none())
+            .map(|(at, _)| *at as u64)
+            .collect();
         if gone.is_empty() {
             return Ok(());
         }
         let at = UInt64Array::from(gone);
-        let keys: Vec<ArrayRef> =
-            keys.iter().map(|k| take(k, &at, None).map_err(Error::internal)).collect::<Result<_>>()?;
+        let keys: Vec<ArrayRef> = keys
+            .iter()
+            .map(|k| take(k, &at, None).map_err(Error::internal))
+            .collect::<Result<_>>()?;
         let ids = rows_with(&newest, child, &fk.columns, &keys).await?;
         if ids.is_empty() {
             return Ok(());
@@ -415,7 +441,11 @@ async fn parents(
         let ordered: Vec<ArrayRef> = places.iter().map(|&p| keys[p].clone()).collect();
         let rows = keys.first().map_or(0, |k| k.len());
         let all = keys_of(index, &ordered, rows)?;
-        let one = |at: &usize| all[*at].as_ref().and_then(|key| data.lookup(index.oid, key).first().copied());
+        let one = |at: &usize| {
+            all[*at]
+                .as_ref()
+                .and_then(|key| data.lookup(index.oid, key).first().copied())
+        };
         return Ok(at.iter().map(one).collect());
     }
     let converter = converter(parent, &fk.referenced)?;
@@ -429,7 +459,10 @@ async fn parents(
             rows.insert(own.row(i).as_ref().to_vec(), *id);
         }
     }
-    Ok(at.iter().map(|at| rows.get(wanted.row(*at).as_ref()).copied()).collect())
+    Ok(at
+        .iter()
+        .map(|at| rows.get(wanted.row(*at).as_ref()).copied())
+        .collect())
 }
 
 /// For each referencing row the place of the key that it has.
@@ -439,8 +472,11 @@ fn places_of_keys(child: &TableDef, fk: &ForeignKeyDef, keys: &[ArrayRef], own: 
         .convert_columns(&values_of(child, &fk.columns, keys)?)
         .map_err(Error::internal)?;
     let own = converter.convert_columns(own).map_err(Error::internal)?;
-    let places: std::collections::HashMap<Vec<u8>, u64> =
-        keys.iter().enumerate().map(|(i, row)| (row.as_ref().to_vec(), i as u64)).collect();
+    let places: std::collections::HashMap<Vec<u8>, u64> = keys
+        .iter()
+        .enumerate()
+        .map(|(i, row)| (row.as_ref().to_vec(), i as u64))
+        .collect();
     let place = |row: datafusion::arrow::row::Row<'_>| places.get(row.as_ref()).copied();
     let found: Option<Vec<u64>> = own.iter().map(place).collect();
     found.ok_or_else(|| Error::internal("a referencing row has another key"))

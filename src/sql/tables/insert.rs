@@ -99,7 +99,10 @@ impl Session {
         {
             return Err(Error::new(Code::Syntax, "syntax error in INSERT"));
         }
-        let alias = insert.table_alias.as_ref().map_or_else(|| def.name.clone(), |a| fold(&a.alias));
+        let alias = insert
+            .table_alias
+            .as_ref()
+            .map_or_else(|| def.name.clone(), |a| fold(&a.alias));
         let named = insert.columns.iter().map(|name| place_of(def, &column_name(name)?));
         let named: Vec<usize> = named.collect::<Result<_>>()?;
         for (at, place) in named.iter().enumerate() {
@@ -150,7 +153,10 @@ impl Session {
         let source = match planned {
             PlannedSource::Rows(rows, exprs) => {
                 let empty = Arc::new(DFSchema::empty());
-                let from = exprs.iter().map(|(sql, expr)| origin(sql, expr, &empty)).collect::<Result<_>>()?;
+                let from = exprs
+                    .iter()
+                    .map(|(sql, expr)| origin(sql, expr, &empty))
+                    .collect::<Result<_>>()?;
                 let exprs = exprs.into_iter().map(|(_, expr)| expr).collect();
                 Source::Rows {
                     rows,
@@ -172,7 +178,10 @@ impl Session {
             None => (None, None),
             Some((exprs, columns)) => {
                 let over = qualified(def, &alias)?;
-                (Some(Compute::new(&self.state, exprs, &over, &placeholders)?), Some(columns))
+                (
+                    Some(Compute::new(&self.state, exprs, &over, &placeholders)?),
+                    Some(columns),
+                )
             }
         };
         Ok(Planned {
@@ -236,7 +245,11 @@ impl Known<'_> {
             return Ok(vec![Some(assign::assign(&text, From::Unknown, column)?)]);
         }
         if let Some(numbers) = numbers(cells()) {
-            return Ok(vec![Some(assign::assign(&numbers, From::Typed(Scalar::Int8.into()), column)?)]);
+            return Ok(vec![Some(assign::assign(
+                &numbers,
+                From::Typed(Scalar::Int8.into()),
+                column,
+            )?)]);
         }
         let mut values = Vec::with_capacity(rows.len());
         for cell in cells() {
@@ -327,7 +340,9 @@ impl PlannedSource {
     /// Whether anything but DEFAULT is given for a column.
     fn gives(&self, at: usize) -> bool {
         match self {
-            Self::Rows(rows, _) => rows.iter().any(|row| !matches!(row.get(at), Some(Cell::Default) | None)),
+            Self::Rows(rows, _) => rows
+                .iter()
+                .any(|row| !matches!(row.get(at), Some(Cell::Default) | None)),
             Self::Query(..) => true,
         }
     }
@@ -347,7 +362,8 @@ fn merged(mut outer: With, inner: Option<With>) -> With {
 
 /// Whether a query is a plain list of rows.
 fn is_values(query: &Query) -> bool {
-    let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+    let plain =
+        query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
     let mut subqueries = false;
     if let SetExpr::Values(values) = query.body.as_ref() {
         let _ = datafusion::sql::sqlparser::ast::visit_expressions(values, |e| {
@@ -388,7 +404,10 @@ fn plan_values(pieces: &mut Pieces<'_>, def: &TableDef, named: &[usize], query: 
         .collect();
     let (exprs, _) = pieces.expressions(items, Vec::new())?;
     if exprs.len() != computed.len() {
-        return Err(Error::new(Code::GroupingError, "aggregate functions are not allowed in VALUES"));
+        return Err(Error::new(
+            Code::GroupingError,
+            "aggregate functions are not allowed in VALUES",
+        ));
     }
     Ok(PlannedSource::Rows(rows, computed.into_iter().zip(exprs).collect()))
 }

@@ -94,9 +94,7 @@ impl<'s> Pieces<'s> {
     /// Whatever is wrong with it.
     pub(in crate::sql) fn plan(&mut self, statement: Statement) -> Result<LogicalPlan> {
         let numbers = placeholders(&statement);
-        let (plan, parameters, placeholders) =
-            self.session
-                .logical_in(statement, self.declared, &self.extra)?;
+        let (plan, parameters, placeholders) = self.session.logical_in(statement, self.declared, &self.extra)?;
         for number in numbers {
             if let (Some(pg_type), Some(data_type)) = (parameters.get(number - 1), placeholders.get(number - 1)) {
                 self.extra.told.entry(number).or_insert(*pg_type);
@@ -123,7 +121,10 @@ impl<'s> Pieces<'s> {
         let count = self.known.keys().last().copied().unwrap_or(0).max(self.declared.len());
         let one = |number: usize| {
             let known = self.known.get(&number).cloned();
-            let pg_type = self.declared(number).or(known.as_ref().map(|k| k.0)).unwrap_or(PgType::TEXT);
+            let pg_type = self
+                .declared(number)
+                .or(known.as_ref().map(|k| k.0))
+                .unwrap_or(PgType::TEXT);
             let data_type = known.map_or_else(|| pg_type.arrow(), |k| k.1);
             (pg_type, data_type)
         };

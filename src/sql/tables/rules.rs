@@ -167,7 +167,9 @@ impl Rules {
         let verdicts = self.checks.run(session, rows, &[]).await?;
         for (check, verdict) in def.checks.iter().zip(&verdicts) {
             // NULL is no violation.
-            let broken = verdict.as_boolean_opt().and_then(|v| v.iter().position(|v| v == Some(false)));
+            let broken = verdict
+                .as_boolean_opt()
+                .and_then(|v| v.iter().position(|v| v == Some(false)));
             if let Some(at) = broken {
                 let text = format!(
                     "new row for relation \"{}\" violates check constraint \"{}\"",
@@ -202,7 +204,10 @@ fn default_of(session: &Session, column: &ColumnDef, empty: &DFSchemaRef) -> Res
         return Err(Error::internal("a default is no expression"));
     };
     let from = origin(&sql, &expr, empty)?;
-    Ok(Default::Value(Compute::new(&session.state, vec![expr], empty, &[])?, from))
+    Ok(Default::Value(
+        Compute::new(&session.state, vec![expr], empty, &[])?,
+        from,
+    ))
 }
 
 /// Expressions over a table's columns.
@@ -243,7 +248,11 @@ impl Session {
 
 /// `Failing row contains (1, null).`
 pub(in crate::sql) fn failing_row(rows: &RecordBatch, at: usize) -> Result<String> {
-    let values = rows.columns().iter().map(|column| shown(column, at)).collect::<Result<Vec<_>>>()?;
+    let values = rows
+        .columns()
+        .iter()
+        .map(|column| shown(column, at))
+        .collect::<Result<Vec<_>>>()?;
     Ok(format!("Failing row contains ({}).", values.join(", ")))
 }
 

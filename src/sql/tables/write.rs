@@ -133,7 +133,9 @@ struct Parts {
 pub(super) type Assigned = Vec<(usize, Option<SqlExpr>)>;
 
 /// The name and alias of the table that a statement names.
-pub(in crate::sql) fn named(factor: &TableFactor) -> Result<(&datafusion::sql::sqlparser::ast::ObjectName, Option<String>)> {
+pub(in crate::sql) fn named(
+    factor: &TableFactor,
+) -> Result<(&datafusion::sql::sqlparser::ast::ObjectName, Option<String>)> {
     match factor {
         TableFactor::Table {
             name,
@@ -161,7 +163,10 @@ impl Session {
             Some(UpdateTableFromKind::AfterSet(from)) => from,
             Some(UpdateTableFromKind::BeforeSet(_)) => return Err(Error::new(Code::Syntax, "syntax error in UPDATE")),
         };
-        if !update.table.joins.is_empty() || !update.order_by.is_empty() || update.limit.is_some() || update.or.is_some()
+        if !update.table.joins.is_empty()
+            || !update.order_by.is_empty()
+            || update.limit.is_some()
+            || update.or.is_some()
         {
             return Err(Error::new(Code::Syntax, "syntax error in UPDATE"));
         }
@@ -248,10 +253,17 @@ impl Session {
         let columns = prepared::columns_of(&plan);
         let (mut exprs, input) = projected(plan)?;
         if exprs.len() < given {
-            return Err(Error::new(Code::GroupingError, "aggregate functions are not allowed here"));
+            return Err(Error::new(
+                Code::GroupingError,
+                "aggregate functions are not allowed here",
+            ));
         }
         // A wildcard in RETURNING knows nothing of row numbers.
-        let returned: Vec<(Expr, Column)> = exprs.split_off(given).into_iter().zip(columns.into_iter().skip(given)).collect();
+        let returned: Vec<(Expr, Column)> = exprs
+            .split_off(given)
+            .into_iter()
+            .zip(columns.into_iter().skip(given))
+            .collect();
         let (returned, columns): (Vec<Expr>, Vec<Column>) =
             returned.into_iter().filter(|(e, _)| !is_column(e, &row_column)).unzip();
         let schema = input.schema().clone();
@@ -290,7 +302,12 @@ impl Session {
             false => source,
         };
         let returning = match returns {
-            true => Some(Compute::new(&self.state, returned, &layout.returned(def, &alias)?, &placeholders)?),
+            true => Some(Compute::new(
+                &self.state,
+                returned,
+                &layout.returned(def, &alias)?,
+                &placeholders,
+            )?),
             false => None,
         };
         let change = ChangePlan {
@@ -333,8 +350,7 @@ impl Layout {
         let all = returned.iter().any(reads_anything);
         let read: HashSet<&PlanColumn> = returned.iter().flat_map(Expr::column_refs).collect();
         let beside = schema.iter().filter(|(qualifier, field)| {
-            *qualifier != Some(&table)
-                && (all || read.contains(&PlanColumn::new(qualifier.cloned(), field.name())))
+            *qualifier != Some(&table) && (all || read.contains(&PlanColumn::new(qualifier.cloned(), field.name())))
         });
         Ok(Self {
             own: def.columns.iter().map(|c| own(&c.name)).collect(),
@@ -429,8 +445,7 @@ pub(super) fn assignments(def: &TableDef, assignments: Vec<Assignment>) -> Resul
             (None, Some(Identity::ByDefault) | None) => continue,
         };
         let text = format!("column \"{}\" can only be updated to DEFAULT", column.name);
-        return Err(Error::new(Code::GeneratedAlways, text)
-            .with_detail(format!("Column \"{}\" {what}", column.name)));
+        return Err(Error::new(Code::GeneratedAlways, text).with_detail(format!("Column \"{}\" {what}", column.name)));
     }
     Ok(assigned)
 }
