@@ -39,9 +39,11 @@ impl Session {
         }
         if let (Plan::TableWrite(write), World::Tenant(world)) = (&prepared.plan, &*self.world) {
             self.check_writable(write.word())?;
-            // Before the statement looks at anything: what it waits for here it sees.
-            world.lock_for_writing(write.def.oid).await?;
-            world.begin_statement()?;
+            if !write.locks_late() {
+                // Before the statement looks at anything: what it waits for here it sees.
+                world.lock_for_writing(write.def.oid).await?;
+                world.begin_statement()?;
+            }
         }
         if !self.is_current(prepared)? {
             let again = Arc::new(self.plan(&prepared.parsed, &prepared.declared)?);
@@ -54,6 +56,7 @@ impl Session {
             Plan::Query(query) => self.run_query(query, prepared, params).await,
             Plan::Write(write) => self.run_write(write, prepared, params).await,
             Plan::TableWrite(write) => self.run_table_write(write, prepared, params).await,
+            Plan::Locking(query) => self.run_locking(query, prepared, params).await,
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
                 Kind::Ddl(ddl) => self.run_ddl(ddl).await,
@@ -163,10 +166,15 @@ impl Session {
     }
 
     pub(super) async fn physical_of(&self, plan: &LogicalPlan, optimized: bool) -> Result<Arc<dyn ExecutionPlan>> {
-        let made = match optimized {
-            true => self.state.query_planner().create_physical_plan(plan, &self.state).await,
-            false => self.state.create_physical_plan(plan).await,
+        let now;
+        let plan = match optimized {
+            true => plan,
+            false => {
+                now = self.optimized(plan)?;
+                &now
+            }
         };
+        let made = self.state.query_planner().create_physical_plan(plan, &self.state).await;
         let plan = made.map_err(from_datafusion)?;
         match &self.watch {
             Some(watch) => yielding::watched(plan, watch).map_err(from_datafusion),

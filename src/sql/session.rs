@@ -177,6 +177,7 @@ impl Session {
                     desk,
                     trail: Mutex::default(),
                     acting_for: Mutex::default(),
+                    given: Mutex::default(),
                     temporary: OnceLock::new(),
                 };
                 (World::Tenant(Box::new(world)), state, Some(connection))

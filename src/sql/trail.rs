@@ -98,6 +98,8 @@ impl Subject {
                     ..Self::new(Class::Write, "COPY")
                 },
             },
+            // The name is the statement's third word or later; the whole is in no entry, for defaults may hold values.
+            Kind::Ddl(_) => Self::new(Class::Ddl, words(&parsed.text, 3)),
             Kind::CurrentOf(_) => Self::new(Class::Write, words(&parsed.text, 1)),
             Kind::Channel(_) | Kind::Declare(_) | Kind::Fetch(_) | Kind::Close(_) | Kind::Nothing => {
                 Self::new(Class::Session, words(&parsed.text, 1))
@@ -115,6 +117,10 @@ impl Subject {
         match statement {
             Statement::Query(_) => match plan {
                 Some(Plan::Query(query)) if query.effect => Self::of_effects(query),
+                Some(Plan::TableWrite(write)) => Self {
+                    object: write.def.name.clone(),
+                    ..Self::new(Class::Write, write.word())
+                },
                 _ => on_first(Class::Read, "SELECT".to_owned()),
             },
             Statement::Insert(_) => on_first(Class::Write, "INSERT".to_owned()),

@@ -11,6 +11,7 @@ mod fine_tuning;
 mod operator;
 mod owner;
 pub(super) mod scalar;
+pub(super) mod sequences;
 pub(super) mod server;
 pub(super) mod settings;
 pub(super) mod vector;
@@ -69,6 +70,7 @@ pub(super) struct Parameter {
 pub(super) enum Kind {
     Text,
     Int,
+    BigInt,
     Bool,
     Float,
     Date,
@@ -85,6 +87,7 @@ impl Kind {
         PgType::Scalar(match self {
             Self::Text | Self::Query => Scalar::Text,
             Self::Int => Scalar::Int4,
+            Self::BigInt => Scalar::Int8,
             Self::Bool => Scalar::Bool,
             Self::Float => Scalar::Float8,
             Self::Date => Scalar::Date,
@@ -157,6 +160,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Function> {
         .chain(conversations::FUNCTIONS)
         .chain(owner::FUNCTIONS)
         .chain(operator::FUNCTIONS)
+        .chain(sequences::FUNCTIONS)
 }
 
 /// Whether a function changes something, so that its result may be shown only after the commit.

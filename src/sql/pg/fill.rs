@@ -229,7 +229,11 @@ fn namespaces(s: &CatalogSnapshot, rows: &mut Rows) {
 }
 
 fn operator_class(relation: &RelationInfo, index: &IndexInfo, at: usize) -> i32 {
-    let of = index.columns.get(at).and_then(|&n| relation.column(n)).map(|c| c.pg_type);
+    let of = index
+        .columns
+        .get(at)
+        .and_then(|&n| relation.column(n))
+        .map(|c| c.pg_type);
     let named = index.keys.get(at).and_then(|key| key.operator_class.as_ref());
     let fits = |c: &&(i32, &str, i32, Scalar, bool)| match named {
         Some(name) => c.1 == name,
@@ -314,7 +318,9 @@ fn constraints(s: &CatalogSnapshot, rows: &mut Rows) {
     }
     for (schema, r, c) in s.constraints() {
         let action = |letter: char| if c.kind == 'f' { letter } else { ' ' };
-        let target = s.relation(c.references).and_then(|(_, t)| target_index(t, &c.referenced_columns));
+        let target = s
+            .relation(c.references)
+            .and_then(|(_, t)| target_index(t, &c.referenced_columns));
         rows.add(&[
             ("oid", value(c.oid)),
             ("conname", value(&c.name)),

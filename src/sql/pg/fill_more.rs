@@ -53,7 +53,10 @@ pub(super) fn policy_texts(s: &CatalogSnapshot, rows: &mut Rows) {
                 ("schemaname", value(&schema.name)),
                 ("tablename", value(&r.name)),
                 ("policyname", value(&p.name)),
-                ("permissive", value(if p.permissive { "PERMISSIVE" } else { "RESTRICTIVE" })),
+                (
+                    "permissive",
+                    value(if p.permissive { "PERMISSIVE" } else { "RESTRICTIVE" }),
+                ),
                 ("roles", value(roles)),
                 ("cmd", value(command(p))),
                 ("qual", value(p.using.as_ref().map(|text| format!("({text})")))),
@@ -140,9 +143,15 @@ pub(super) fn depends(s: &CatalogSnapshot, rows: &mut Rows) {
         if r.kind == 'v' {
             add((pg_rewrite, rule_oid(r.oid)), (r.oid, 0), "i");
         }
-        r.depends.iter().for_each(|on| add((pg_rewrite, rule_oid(r.oid)), (*on, 0), "n"));
+        r.depends
+            .iter()
+            .for_each(|on| add((pg_rewrite, rule_oid(r.oid)), (*on, 0), "n"));
         for c in r.columns.iter().filter(|c| c.default.is_some()) {
-            add((pg_attrdef, print::default_oid(r.oid, c.number)), (r.oid, c.number), "a");
+            add(
+                (pg_attrdef, print::default_oid(r.oid, c.number)),
+                (r.oid, c.number),
+                "a",
+            );
         }
         for p in &r.policies {
             add((pg_policy, p.oid), (r.oid, 0), "a");
@@ -158,7 +167,9 @@ fn part_depends(
     add: &mut impl FnMut((i32, i32), (i32, i16), &str),
 ) {
     for c in &r.constraints {
-        c.columns.iter().for_each(|n| add((pg_constraint, c.oid), (r.oid, *n), "a"));
+        c.columns
+            .iter()
+            .for_each(|n| add((pg_constraint, c.oid), (r.oid, *n), "a"));
         if c.kind == 'f' {
             let on = c.referenced_columns.iter();
             on.for_each(|n| add((pg_constraint, c.oid), (c.references, *n), "n"));

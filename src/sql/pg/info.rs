@@ -45,7 +45,13 @@ fn yes(b: bool) -> Value {
 fn schemata(s: &CatalogSnapshot, rows: &mut Rows) {
     let system = ["pg_catalog", "information_schema"].map(|name| (name, super::catalog::SYSTEM_ROLE));
     let owner = s.user_name(s.owner_oid()).unwrap_or_default();
-    let of = |own: &str| if own.is_empty() { owner.to_owned() } else { own.to_owned() };
+    let of = |own: &str| {
+        if own.is_empty() {
+            owner.to_owned()
+        } else {
+            own.to_owned()
+        }
+    };
     let own = s.schemas.iter().map(|x| (x.name.as_str(), of(&x.owner)));
     for (name, owner) in own.chain(system.map(|(name, owner)| (name, owner.to_owned()))) {
         rows.add(&[
@@ -61,7 +67,9 @@ fn tables(s: &CatalogSnapshot, rows: &mut Rows) {
         .relations()
         .filter(|(_, r)| r.kind != 'S' && r.allowed != 0)
         .map(|(schema, r)| (schema.name.as_str(), r.name.as_str(), r.kind == 'r', r.temporary));
-    let system = builtin::RELATIONS.iter().map(|r| (r.schema, r.name, r.kind == "r", false));
+    let system = builtin::RELATIONS
+        .iter()
+        .map(|r| (r.schema, r.name, r.kind == "r", false));
     for (schema, name, is_table, temporary) in own.chain(system) {
         let system = matches!(schema, "pg_catalog" | "information_schema");
         rows.add(&[
@@ -144,7 +152,10 @@ fn column(s: &CatalogSnapshot, rows: &mut Rows, of: [&str; 2], number: i64, c: &
         ("table_name", value(of[1])),
         ("column_name", value(&c.name)),
         ("ordinal_position", value(number)),
-        ("column_default", value(c.default.clone().filter(|_| !c.generated && c.identity.is_none()))),
+        (
+            "column_default",
+            value(c.default.clone().filter(|_| !c.generated && c.identity.is_none())),
+        ),
         ("is_nullable", yes(!c.not_null)),
         ("data_type", value(data_type(c.pg_type))),
         ("character_maximum_length", value(length)),
@@ -169,7 +180,10 @@ fn column(s: &CatalogSnapshot, rows: &mut Rows, of: [&str; 2], number: i64, c: &
         ),
         ("identity_cycle", yes(false)),
         ("is_generated", value(if c.generated { "ALWAYS" } else { "NEVER" })),
-        ("generation_expression", value(c.default.clone().filter(|_| c.generated))),
+        (
+            "generation_expression",
+            value(c.default.clone().filter(|_| c.generated)),
+        ),
         ("is_updatable", yes(updatable && !c.generated)),
     ]);
 }
@@ -213,7 +227,11 @@ fn all_constraints(s: &CatalogSnapshot) -> Vec<Constraint<'_>> {
             table: relation.name.as_str(),
             name,
             kind,
-            columns: numbers.iter().filter_map(|&n| relation.column(n)).map(|c| c.name.as_str()).collect(),
+            columns: numbers
+                .iter()
+                .filter_map(|&n| relation.column(n))
+                .map(|c| c.name.as_str())
+                .collect(),
             deferrable: false,
             deferred: false,
             nulls_distinct: true,
@@ -228,7 +246,9 @@ fn all_constraints(s: &CatalogSnapshot) -> Vec<Constraint<'_>> {
         }
         for c in &relation.constraints {
             let kind = if c.kind == 'f' { "FOREIGN KEY" } else { "CHECK" };
-            let target = s.relation(c.references).and_then(|(_, t)| target_index(t, &c.referenced_columns));
+            let target = s
+                .relation(c.references)
+                .and_then(|(_, t)| target_index(t, &c.referenced_columns));
             let place = |n: &i16| Some(target?.columns.iter().position(|at| at == n)? as i64 + 1);
             all.push(Constraint {
                 deferrable: c.deferrable,
@@ -363,11 +383,23 @@ fn routines(s: &CatalogSnapshot, rows: &mut Rows) {
 }
 
 fn table_privileges(s: &CatalogSnapshot, rows: &mut Rows) {
-    const KINDS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"];
+    const KINDS: [&str; 7] = [
+        "SELECT",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "TRUNCATE",
+        "REFERENCES",
+        "TRIGGER",
+    ];
     for (schema, r) in s.relations().filter(|(_, r)| r.kind != 'S') {
         let own = r.owner == s.user;
         let me = (s.user.as_str(), r.allowed);
-        let others = r.grants.iter().map(|(to, bits)| (to.as_str(), *bits)).filter(|(to, _)| own && *to != s.user);
+        let others = r
+            .grants
+            .iter()
+            .map(|(to, bits)| (to.as_str(), *bits))
+            .filter(|(to, _)| own && *to != s.user);
         for (grantee, bits) in std::iter::once(me).chain(others) {
             let kinds = KINDS.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0);
             for (_, kind) in kinds {
@@ -388,7 +420,9 @@ fn table_privileges(s: &CatalogSnapshot, rows: &mut Rows) {
 
 fn sequences(s: &CatalogSnapshot, rows: &mut Rows) {
     for (schema, r) in s.relations() {
-        let Some(q) = r.sequence.as_ref().filter(|q| !q.identity) else { continue };
+        let Some(q) = r.sequence.as_ref().filter(|q| !q.identity) else {
+            continue;
+        };
         let bits = q.pg_type.size().saturating_mul(8);
         rows.add(&[
             ("sequence_catalog", value(&s.database)),

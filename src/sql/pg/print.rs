@@ -120,7 +120,9 @@ pub fn constraint(snapshot: &CatalogSnapshot, oid: i32) -> Option<String> {
 /// `FOREIGN KEY (a) REFERENCES t(b) ON DELETE CASCADE`.
 fn foreign_key(snapshot: &CatalogSnapshot, relation: &RelationInfo, c: &ConstraintInfo) -> String {
     let referenced = snapshot.relation(c.references);
-    let names = referenced.map(|(_, r)| columns(r, &c.referenced_columns)).unwrap_or_default();
+    let names = referenced
+        .map(|(_, r)| columns(r, &c.referenced_columns))
+        .unwrap_or_default();
     let mut text = format!(
         "FOREIGN KEY ({}) REFERENCES {}({})",
         columns(relation, &c.columns).join(", "),

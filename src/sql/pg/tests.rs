@@ -19,8 +19,8 @@ use datafusion::{
 use super::{
     apply,
     catalog::{
-        CatalogSnapshot, ColumnInfo, ConstraintInfo, FunctionInfo, IndexInfo, KeyInfo, RelationInfo, SchemaInfo, SettingInfo,
-        Snapshots, UserInfo,
+        CatalogSnapshot, ColumnInfo, ConstraintInfo, FunctionInfo, IndexInfo, KeyInfo, RelationInfo, SchemaInfo,
+        SettingInfo, Snapshots, UserInfo,
     },
     dialect, from, lateral, names, operators, subquery, types,
 };

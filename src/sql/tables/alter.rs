@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    definitions::{Change, undefined},
     constraint::{Added, key_columns},
     create::check_column_name,
     ddl::{Alter, AlterAny, Column, Kind, Name, Who},
+    definitions::{Change, undefined},
     drop::Dropping,
     expressions::{self, Place, assignable, type_name},
     references,
@@ -70,7 +70,9 @@ impl Change<'_> {
             views: Vec::new(),
         };
         for action in actions {
-            let Some(table) = self.catalog.table(oid) else { return Err(undefined(Kind::Table, name)) };
+            let Some(table) = self.catalog.table(oid) else {
+                return Err(undefined(Kind::Table, name));
+            };
             let mut table = TableDef::clone(table);
             self.alter_one(&mut table, action, &mut altered).await?;
         }
@@ -81,7 +83,10 @@ impl Change<'_> {
         match action {
             Alter::AddColumn { if_not_exists, column } => {
                 if table.column(&column.name).is_some() {
-                    let text = format!("column \"{}\" of relation \"{}\" already exists", column.name, table.name);
+                    let text = format!(
+                        "column \"{}\" of relation \"{}\" already exists",
+                        column.name, table.name
+                    );
                     if *if_not_exists {
                         self.notice("42701", format!("{text}, skipping"));
                         return Ok(());
@@ -138,12 +143,18 @@ impl Change<'_> {
             }
             Alter::DropNotNull(column) => {
                 let found = existing(table, column)?;
-                if table.primary_key().is_some_and(|key| key_columns(key).contains(&found.id)) {
+                if table
+                    .primary_key()
+                    .is_some_and(|key| key_columns(key).contains(&found.id))
+                {
                     let text = format!("column \"{column}\" is in a primary key");
                     return Err(Error::new(Code::InvalidTableDefinition, text));
                 }
                 if found.identity.is_some() {
-                    let text = format!("column \"{column}\" of relation \"{}\" is an identity column", table.name);
+                    let text = format!(
+                        "column \"{column}\" of relation \"{}\" is an identity column",
+                        table.name
+                    );
                     return Err(Error::new(Code::Syntax, text));
                 }
                 existing_mut(table, column)?.not_null = false;
@@ -167,7 +178,10 @@ impl Change<'_> {
                     return Err(Error::new(Code::NotReady, text));
                 }
                 if def.default.is_some() {
-                    let text = format!("column \"{column}\" of relation \"{}\" already has a default value", table.name);
+                    let text = format!(
+                        "column \"{column}\" of relation \"{}\" already has a default value",
+                        table.name
+                    );
                     return Err(Error::new(Code::NotReady, text));
                 }
                 self.own_sequence(table, &mut def, Some(*identity), options)?;
@@ -281,7 +295,10 @@ impl Change<'_> {
         }
         for policy in &table.policies {
             if references::columns_of_policy(table, policy).contains(&was.id) {
-                let detail = format!("policy {} on table {} depends on column \"{column}\"", policy.name, table.name);
+                let detail = format!(
+                    "policy {} on table {} depends on column \"{column}\"",
+                    policy.name, table.name
+                );
                 return refuse("cannot alter type of a column used in a policy definition", detail);
             }
         }
@@ -300,7 +317,10 @@ impl Change<'_> {
             None if assignable(was.pg_type, to.pg_type) => {}
             None => {
                 let text = format!("column \"{column}\" cannot be cast automatically to type {name}");
-                let hint = format!("You might need to specify \"USING {column}::{}\".", type_name(to.pg_type, to.modifier));
+                let hint = format!(
+                    "You might need to specify \"USING {column}::{}\".",
+                    type_name(to.pg_type, to.modifier)
+                );
                 return Err(Error::new(Code::DatatypeMismatch, text).with_hint(hint));
             }
         }
@@ -323,7 +343,10 @@ impl Change<'_> {
         }
         let unique = table.indexes.iter().filter(|index| index.unique);
         altered.added.extend(unique.map(|index| Added::Index(index.oid)));
-        let keys = table.foreign_keys.iter().filter(|key| key.columns.contains(&def_id(table, column)));
+        let keys = table
+            .foreign_keys
+            .iter()
+            .filter(|key| key.columns.contains(&def_id(table, column)));
         altered.added.extend(keys.map(|key| Added::ForeignKey(key.oid)));
         Ok(())
     }
@@ -331,7 +354,10 @@ impl Change<'_> {
     fn drop_constraint(&mut self, table: &TableDef, name: &str, if_exists: bool, cascade: bool) -> Result<()> {
         let mut table = table.clone();
         if let Some(index) = table.indexes.iter().find(|i| i.constraint && i.name == name) {
-            let what = format!("constraint {name} on table {}", super::drop::bare(&self.catalog, table.oid));
+            let what = format!(
+                "constraint {name} on table {}",
+                super::drop::bare(&self.catalog, table.oid)
+            );
             return Dropping::index(table.oid, index.oid).apply(self, &what, cascade);
         }
         let before = table.checks.len() + table.foreign_keys.len();
@@ -339,7 +365,10 @@ impl Change<'_> {
         table.foreign_keys.retain(|key| key.name != name);
         if table.checks.len() + table.foreign_keys.len() == before {
             if if_exists {
-                let text = format!("constraint \"{name}\" of relation \"{}\" does not exist, skipping", table.name);
+                let text = format!(
+                    "constraint \"{name}\" of relation \"{}\" does not exist, skipping",
+                    table.name
+                );
                 self.notice("00000", text);
                 return Ok(());
             }

@@ -14,7 +14,7 @@ use datafusion::{
     },
     common::ScalarValue,
 };
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 
 use super::{
     apply::{Changed, Effects},
@@ -33,8 +33,9 @@ use crate::{
         complaints::from_datafusion,
         prepared::{self, Prepared},
         run::gather,
-        session::{Answer, RowStream, RowTag, Session, Status},
+        session::{Answer, RowTag, Session, Status},
         transaction::Isolation,
+        world::TenantWorld,
     },
     table::{
         Mode, Resource,
@@ -87,6 +88,7 @@ impl Session {
             (Some(compute), Some((rows, beside))) => Some(self.returned(compute, rows, beside, &params).await?),
             _ => None,
         };
+        self.world.tenant()?.wrote(done.count);
         if self.status == Status::Idle {
             self.commit().await?;
         }
@@ -145,10 +147,9 @@ impl Session {
         let columns = rows.columns().iter().cloned().chain(beside).collect();
         let rows = batch(schema, columns, count)?;
         let values = compute.run(self, &rows, params).await?;
-        let fields = values
-            .iter()
-            .enumerate()
-            .map(|(i, v)| datafusion::arrow::datatypes::Field::new(format!("r{i}"), v.data_type().clone(), true));
+        let fields = values.iter().enumerate().map(|(i, v)| {
+            datafusion::arrow::datatypes::Field::new(format!("r{i}"), v.data_type().clone(), true)
+        });
         batch(Arc::new(Schema::new(fields.collect::<Vec<_>>())), values, count)
     }
 
@@ -222,11 +223,7 @@ impl Session {
         let plan = match values.is_empty() {
             true => &change.input,
             false => {
-                filled = change
-                    .input
-                    .clone()
-                    .with_param_values(values)
-                    .map_err(from_datafusion)?;
+                filled = change.input.clone().with_param_values(values).map_err(from_datafusion)?;
                 &filled
             }
         };
@@ -271,9 +268,7 @@ impl Session {
         let def = &write.def;
         let rows = match &plan.source {
             Source::Rows { rows, computed, from } => {
-                let given = self
-                    .cells(def, &plan.places, (rows, computed, from), (params, types))
-                    .await?;
+                let given = self.cells(def, &plan.places, (rows, computed, from), (params, types)).await?;
                 self.completed(rules, plan, given, rows.len()).await?
             }
             Source::Query {
@@ -294,10 +289,13 @@ impl Session {
                 let mut stream = self.stream(self.physical_of(query, *optimized).await?)?;
                 let (first, more) = ahead(&mut stream).await?;
                 if more && plan.conflict.is_none() && write.returning.is_none() {
-                    let source = Box::pin(futures::stream::iter(first.into_iter().map(Ok)).chain(stream));
-                    let count = self.insert_many(write, plan, from, source).await?;
+                    let source = futures::stream::iter(first.into_iter().map(Ok)).chain(stream);
+                    let count = self.insert_many(rules, plan, from, source).await?;
                     return Ok(Done { count, rows: None });
                 }
+                let world = self.world.tenant()?;
+                world.lock_for_writing(def.oid).await?;
+                still_current(world, def)?;
                 let mut all = first;
                 all.extend(gather(stream).await?);
                 let mut parts = Vec::with_capacity(all.len());
@@ -308,6 +306,7 @@ impl Session {
                 }
                 concat_batches(&rules.schema, &parts).map_err(Error::internal)?
             }
+            Source::Given => return Err(Error::internal("a COPY is no INSERT")),
         };
         let reads = write.returning.is_some() || plan.conflict.is_some();
         let rows = self.judged(rules, rows, &[Judge::new_rows(PolicyCommand::Insert, reads)]).await?;
@@ -330,7 +329,7 @@ impl Session {
     }
 
     /// Rows of all columns: those that are given, and defaults.
-    async fn completed(
+    pub(super) async fn completed(
         &self,
         rules: &Rules,
         plan: &InsertPlan,
@@ -379,14 +378,15 @@ impl Session {
     /// So many rows that they become blocks at once, and the table is locked instead of their keys.
     pub(super) async fn insert_many(
         &self,
-        write: &TableWrite,
+        rules: &Rules,
         plan: &InsertPlan,
         from: &[assign::From],
-        mut rows: RowStream,
+        mut rows: impl Stream<Item = Result<RecordBatch>> + Unpin,
     ) -> Result<u64> {
         let world = self.world.tenant()?;
-        let (def, rules) = (&write.def, &write.rules);
+        let def = &rules.def;
         world.lock(Resource::Table(def.oid), Mode::Exclusive).await?;
+        still_current(world, def)?;
         let tables = world.tables().await?;
         let mut count = 0;
         let mut effects = Effects::default();
@@ -416,6 +416,19 @@ impl Session {
     }
 }
 
+/// Refuses a table that another transaction changed while its lock was waited for.
+///
+/// # Errors
+/// 40001.
+pub(super) fn still_current(world: &TenantWorld, def: &Arc<TableDef>) -> Result<()> {
+    let own = world.tx.lock().tables().catalog().is_some();
+    let latest = world.opened()?.latest();
+    match own || latest.catalog().table(def.oid).is_some_and(|now| Arc::ptr_eq(now, def)) {
+        true => Ok(()),
+        false => Err(concurrent()),
+    }
+}
+
 /// Whether a column of a unique key, or of one that others refer to, is set.
 pub(super) fn sets_a_key(def: &TableDef, sets: &[Set]) -> bool {
     let is_key = |id: u16| {
@@ -427,7 +440,9 @@ pub(super) fn sets_a_key(def: &TableDef, sets: &[Set]) -> bool {
 }
 
 /// The first batches of a stream, and whether there are more than [`limits::BULK_ROWS`] rows in all.
-async fn ahead(rows: &mut RowStream) -> Result<(Vec<RecordBatch>, bool)> {
+pub(super) async fn ahead(
+    rows: &mut (impl Stream<Item = Result<RecordBatch>> + Unpin),
+) -> Result<(Vec<RecordBatch>, bool)> {
     let (mut first, mut count) = (Vec::new(), 0);
     while let Some(part) = rows.next().await {
         let part = part?;
@@ -451,10 +466,8 @@ fn first_of_each(rows: RecordBatch) -> Result<RecordBatch> {
         return Err(Error::internal("rows without numbers"));
     };
     let mut seen = std::collections::HashSet::with_capacity(ids.len());
-    let first: datafusion::arrow::array::BooleanArray = ids
-        .iter()
-        .map(|id| Some(id.is_some_and(|id| seen.insert(id))))
-        .collect();
+    let first: datafusion::arrow::array::BooleanArray =
+        ids.iter().map(|id| Some(id.is_some_and(|id| seen.insert(id)))).collect();
     match first.true_count() == first.len() {
         true => Ok(rows),
         false => filter_record_batch(&rows, &first).map_err(Error::internal),
@@ -471,10 +484,7 @@ impl Read {
         schema: &SchemaRef,
     ) -> Result<Self> {
         let ids = rows.columns().first().and_then(|c| c.as_primitive_opt::<UInt64Type>());
-        let ids = ids
-            .ok_or_else(|| Error::internal("rows without numbers"))?
-            .values()
-            .to_vec();
+        let ids = ids.ok_or_else(|| Error::internal("rows without numbers"))?.values().to_vec();
         let columns = rows.columns().iter().skip(1).take(width).cloned().collect();
         Ok(Self {
             old: batch(schema.clone(), columns, ids.len())?,

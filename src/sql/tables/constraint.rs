@@ -1,8 +1,8 @@
 //! Constraints of tables: made, named, and looked at in what PostgreSQL demands of them.
 
 use super::{
-    definitions::{Change, wrong_kind},
     ddl::{Constraint, ConstraintKind, ForeignKey, Kind},
+    definitions::{Change, wrong_kind},
     expressions::{self, Place, type_name},
     names,
     rights::{self, Privilege},
@@ -80,7 +80,11 @@ impl Change<'_> {
         let name = match name {
             Some(name) => name.to_owned(),
             None => {
-                let only = if used.len() == 1 { used.first().map_or("", String::as_str) } else { "" };
+                let only = if used.len() == 1 {
+                    used.first().map_or("", String::as_str)
+                } else {
+                    ""
+                };
                 names::generated(&table.name, only, "check", |name| names::constraint_exists(table, name))
             }
         };
@@ -129,7 +133,10 @@ impl Change<'_> {
         let new_here = |index: &IndexDef| added.contains(&Added::Index(index.oid));
         if name.is_none()
             && !primary
-            && table.indexes.iter().any(|i| new_here(i) && i.keys == keys && i.nulls_not_distinct == nulls_not_distinct)
+            && table
+                .indexes
+                .iter()
+                .any(|i| new_here(i) && i.keys == keys && i.nulls_not_distinct == nulls_not_distinct)
         {
             // Said twice, made once.
             return Ok(());
@@ -228,9 +235,7 @@ impl Change<'_> {
         found.constraint = true;
         found.primary = primary;
         if let Some(name) = name.filter(|name| *name != index) {
-            let text = format!(
-                "ALTER TABLE / ADD CONSTRAINT USING INDEX will rename index \"{index}\" to \"{name}\""
-            );
+            let text = format!("ALTER TABLE / ADD CONSTRAINT USING INDEX will rename index \"{index}\" to \"{name}\"");
             name.clone_into(&mut found.name);
             self.notice("00000", text);
         }
@@ -303,7 +308,9 @@ impl Change<'_> {
             }
         };
         for (own, other) in columns.iter().zip(&referenced) {
-            let (Some(own), Some(other)) = (table.column_of(*own), parent.column_of(*other)) else { continue };
+            let (Some(own), Some(other)) = (table.column_of(*own), parent.column_of(*other)) else {
+                continue;
+            };
             if !comparable(own.pg_type, other.pg_type) {
                 let text = format!("foreign key constraint \"{name}\" cannot be implemented");
                 let detail = format!(
@@ -364,8 +371,18 @@ fn column_ids(table: &TableDef, names: &[String]) -> Result<Vec<u16>> {
 /// Whether keys of these types are compared.
 fn comparable(own: PgType, other: PgType) -> bool {
     let text = |t: PgType| matches!(t, PgType::Scalar(Scalar::Text | Scalar::Varchar | Scalar::Bpchar));
-    let number = |t: PgType| matches!(t, PgType::Scalar(Scalar::Int2 | Scalar::Int4 | Scalar::Int8 | Scalar::Numeric));
-    let date = |t: PgType| matches!(t, PgType::Scalar(Scalar::Date | Scalar::Timestamp | Scalar::Timestamptz));
+    let number = |t: PgType| {
+        matches!(
+            t,
+            PgType::Scalar(Scalar::Int2 | Scalar::Int4 | Scalar::Int8 | Scalar::Numeric)
+        )
+    };
+    let date = |t: PgType| {
+        matches!(
+            t,
+            PgType::Scalar(Scalar::Date | Scalar::Timestamp | Scalar::Timestamptz)
+        )
+    };
     own == other || (text(own) && text(other)) || (number(own) && number(other)) || (date(own) && date(other))
 }
 

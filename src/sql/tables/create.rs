@@ -5,11 +5,10 @@ use std::sync::Arc;
 use datafusion::sql::sqlparser::ast::Expr;
 
 use super::{
-    definitions::Change,
     ddl::{Column, Constraint, CreateTable, Element, Including, Name, SequenceOptions},
+    definitions::Change,
     expressions::{self, Place},
-    names,
-    sequences,
+    names, sequences,
     types::{declared, default_text},
 };
 use crate::{
@@ -204,8 +203,15 @@ impl Change<'_> {
         let Some(text) = &column.generated else { return Ok(()) };
         let expr = expressions::expression(text)?;
         let used = expressions::columns_in(&expr, Some(table));
-        if let Some(other) = table.columns.iter().find(|c| c.generated.is_some() && used.contains(&c.name)) {
-            let text = format!("cannot use generated column \"{}\" in column generation expression", other.name);
+        if let Some(other) = table
+            .columns
+            .iter()
+            .find(|c| c.generated.is_some() && used.contains(&c.name))
+        {
+            let text = format!(
+                "cannot use generated column \"{}\" in column generation expression",
+                other.name
+            );
             return Err(Error::new(Code::InvalidObjectDefinition, text)
                 .with_detail("A generated column cannot reference another generated column."));
         }
@@ -217,15 +223,18 @@ impl Change<'_> {
         if expressions::assignable(found, column.pg_type) || expressions::is_untyped(expr) {
             return Ok(());
         }
-        let what = if place == Place::Default { "default" } else { "generation" };
+        let what = if place == Place::Default {
+            "default"
+        } else {
+            "generation"
+        };
         let text = format!(
             "column \"{}\" is of type {} but {what} expression is of type {}",
             column.name,
             expressions::type_name(column.pg_type, -1),
             expressions::type_name(found, -1)
         );
-        Err(Error::new(Code::DatatypeMismatch, text)
-            .with_hint("You will need to rewrite or cast the expression."))
+        Err(Error::new(Code::DatatypeMismatch, text).with_hint("You will need to rewrite or cast the expression."))
     }
 
     /// The type of an expression over a table's columns.

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::StreamExt;
 
-use super::{definitions::Change, ddl::CreateTableAs};
+use super::{ddl::CreateTableAs, definitions::Change};
 use crate::{
     codec::pgtype::{PgType, Scalar},
     error::{Code, Error, Result},

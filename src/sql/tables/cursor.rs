@@ -175,7 +175,9 @@ impl<'a> Cursor<'a> {
         if !minus {
             self.token(&Token::Plus);
         }
-        let Token::Number(number, _) = self.parser.peek_token_ref().token.clone() else { return self.wrong() };
+        let Token::Number(number, _) = self.parser.peek_token_ref().token.clone() else {
+            return self.wrong();
+        };
         let signed = if minus { format!("-{number}") } else { number };
         let Ok(value) = signed.parse() else {
             let text = format!("value \"{signed}\" is out of range for type bigint");

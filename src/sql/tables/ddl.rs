@@ -203,7 +203,10 @@ pub(in crate::sql) enum ConstraintKind {
         columns: Vec<String>,
     },
     /// ADD PRIMARY KEY or UNIQUE USING INDEX.
-    UsingIndex { primary: bool, index: String },
+    UsingIndex {
+        primary: bool,
+        index: String,
+    },
     Check(Expr),
     ForeignKey(ForeignKey),
 }
@@ -464,7 +467,9 @@ impl Ddl {
 impl Column {
     fn expressions<'a>(&'a self, all: &mut Vec<&'a Expr>) {
         all.extend(self.default.iter().chain(&self.generated));
-        self.constraints.iter().for_each(|constraint| constraint.expressions(all));
+        self.constraints
+            .iter()
+            .for_each(|constraint| constraint.expressions(all));
     }
 }
 

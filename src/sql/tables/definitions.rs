@@ -134,9 +134,7 @@ impl<'s> Change<'s> {
             None => {
                 let path = self.session.settings.lock().path();
                 let found = path.into_iter().find(|schema| self.schema_exists(schema));
-                found.ok_or_else(|| {
-                    Error::new(Code::InvalidSchemaName, "no schema has been selected to create in")
-                })?
+                found.ok_or_else(|| Error::new(Code::InvalidSchemaName, "no schema has been selected to create in"))?
             }
         };
         self.check_schema(&schema)?;
@@ -215,9 +213,9 @@ impl<'s> Change<'s> {
 
     pub(super) fn is_fixed(&self, schema: &str, name: &str) -> bool {
         match schema {
-            "pg_catalog" | "information_schema" => {
-                crate::sql::pg::builtin::RELATIONS.iter().any(|r| r.schema == schema && r.name == name)
-            }
+            "pg_catalog" | "information_schema" => crate::sql::pg::builtin::RELATIONS
+                .iter()
+                .any(|r| r.schema == schema && r.name == name),
             _ => crate::sql::relations::visible(&self.session.world).any(|r| r.schema == schema && r.name == name),
         }
     }
@@ -253,7 +251,9 @@ impl<'s> Change<'s> {
 
     /// Puts a table in the place of its former self, or as a new one.
     pub(super) fn put_table(&mut self, table: TableDef) {
-        self.catalog.relations.insert(table.oid, Relation::Table(Arc::new(table)));
+        self.catalog
+            .relations
+            .insert(table.oid, Relation::Table(Arc::new(table)));
     }
 
     /// Whether a relation or index of the schema has the name.

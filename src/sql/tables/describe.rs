@@ -75,7 +75,9 @@ fn allowed(world: &TenantWorld, relation: &Relation) -> u8 {
         Privilege::Truncate,
         Privilege::References,
     ];
-    let may = all.into_iter().filter(|privilege| rights::may(world, relation, *privilege));
+    let may = all
+        .into_iter()
+        .filter(|privilege| rights::may(world, relation, *privilege));
     let bits = may.fold(0, |bits, privilege| bits | 1_u8 << privilege as u8);
     match rights::owns(world, relation.owner()) {
         true => 0x7f,
@@ -91,7 +93,10 @@ fn grants(grants: &[Grant]) -> Vec<(String, u8)> {
 fn of_table(world: &TenantWorld, view: &Database, table: &TableDef) -> RelationInfo {
     // How many rows there are is nothing for those who do not see them all.
     let seen = !super::security::concerns(world, table) && rights::owns(world, &table.owner);
-    let rows = view.loaded(table.oid).filter(|_| seen).map_or(-1.0, |data| data.rows() as f32);
+    let rows = view
+        .loaded(table.oid)
+        .filter(|_| seen)
+        .map_or(-1.0, |data| data.rows() as f32);
     RelationInfo {
         name: table.name.clone(),
         oid: signed(table.oid),
@@ -114,7 +119,10 @@ fn of_column(column: &ColumnDef) -> ColumnInfo {
     ColumnInfo {
         type_modifier: column.type_modifier,
         not_null: column.not_null,
-        default: column.generated.clone().or_else(|| column.default.as_deref().map(shown_default)),
+        default: column
+            .generated
+            .clone()
+            .or_else(|| column.default.as_deref().map(shown_default)),
         generated: column.generated.is_some(),
         identity: column.identity.map(|identity| match identity {
             Identity::Always => 'a',
@@ -233,10 +241,12 @@ fn of_policy(policy: &crate::table::schema::PolicyDef) -> PolicyInfo {
 }
 
 fn of_view(view: &ViewDef) -> RelationInfo {
-    let columns = (1..).zip(&view.columns).map(|(number, (name, pg_type, modifier))| ColumnInfo {
-        type_modifier: *modifier,
-        ..ColumnInfo::plain(number, name, *pg_type)
-    });
+    let columns = (1..)
+        .zip(&view.columns)
+        .map(|(number, (name, pg_type, modifier))| ColumnInfo {
+            type_modifier: *modifier,
+            ..ColumnInfo::plain(number, name, *pg_type)
+        });
     RelationInfo {
         name: view.name.clone(),
         oid: signed(view.oid),
@@ -253,7 +263,9 @@ fn of_view(view: &ViewDef) -> RelationInfo {
 }
 
 fn of_sequence(catalog: &Catalog, sequence: &SequenceDef) -> RelationInfo {
-    let column = sequence.owned_by.and_then(|(table, column)| catalog.table(table)?.column_of(column));
+    let column = sequence
+        .owned_by
+        .and_then(|(table, column)| catalog.table(table)?.column_of(column));
     RelationInfo {
         name: sequence.name.clone(),
         oid: signed(sequence.oid),

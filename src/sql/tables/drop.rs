@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    definitions::{Change, wrong_kind},
     ddl::{Kind, Name},
+    definitions::{Change, wrong_kind},
     references,
     rights::{kind_of, require_owner},
 };
@@ -121,11 +121,16 @@ impl Dropping {
                         })
                 };
                 let of_index = self.indexes.iter().find(|pair| needs(pair)).map(|&(of, index)| {
-                    let name = catalog.table(of).and_then(|t| t.indexes.iter().find(|i| i.oid == index));
+                    let name = catalog
+                        .table(of)
+                        .and_then(|t| t.indexes.iter().find(|i| i.oid == index));
                     format!("index {}", name.map(|i| i.name.as_str()).unwrap_or_default())
                 });
                 let of_column = || {
-                    let id = key.referenced.iter().find(|id| self.columns.contains(&(key.references, **id)))?;
+                    let id = key
+                        .referenced
+                        .iter()
+                        .find(|id| self.columns.contains(&(key.references, **id)))?;
                     Some(column_name(catalog, key.references, *id))
                 };
                 of_index.or_else(of_column)
@@ -187,7 +192,11 @@ impl Dropping {
     pub(super) fn apply(mut self, change: &mut Change<'_>, what: &str, cascade: bool) -> Result<()> {
         self.spread(&change.catalog);
         if !self.lines.is_empty() && !cascade {
-            let lines: Vec<String> = self.lines.iter().map(|(what, on)| format!("{what} depends on {on}")).collect();
+            let lines: Vec<String> = self
+                .lines
+                .iter()
+                .map(|(what, on)| format!("{what} depends on {on}"))
+                .collect();
             let text = format!("cannot drop {what} because other objects depend on it");
             return Err(Error::new(Code::DependentObjects, text)
                 .with_detail(lines.join("\n"))
@@ -214,8 +223,12 @@ impl Dropping {
                 continue;
             }
             let table = Arc::make_mut(table);
-            table.foreign_keys.retain(|key| !self.foreign_keys.contains(&(oid, key.oid)));
-            table.policies.retain(|policy| !self.policies.contains(&(oid, policy.oid)));
+            table
+                .foreign_keys
+                .retain(|key| !self.foreign_keys.contains(&(oid, key.oid)));
+            table
+                .policies
+                .retain(|policy| !self.policies.contains(&(oid, policy.oid)));
             table.indexes.retain(|index| !self.indexes.contains(&(oid, index.oid)));
             for column in &mut table.columns {
                 if self.defaults.contains(&(oid, column.id)) {
@@ -278,19 +291,16 @@ fn name_of(catalog: &Catalog, oid: Oid) -> String {
 }
 
 fn column_name(catalog: &Catalog, table: Oid, column: u16) -> String {
-    let name = catalog.table(table).and_then(|t| t.column_of(column)).map(|c| c.name.as_str());
+    let name = catalog
+        .table(table)
+        .and_then(|t| t.column_of(column))
+        .map(|c| c.name.as_str());
     format!("column {} of table {}", name.unwrap_or_default(), bare(catalog, table))
 }
 
 impl Change<'_> {
     /// DROP TABLE, VIEW, SEQUENCE, INDEX and SCHEMA. Gives the tables that went.
-    pub(super) async fn drop_named(
-        &mut self,
-        kind: Kind,
-        all: &[Name],
-        if_exists: bool,
-        cascade: bool,
-    ) -> Result<()> {
+    pub(super) async fn drop_named(&mut self, kind: Kind, all: &[Name], if_exists: bool, cascade: bool) -> Result<()> {
         match kind {
             Kind::Schema => self.drop_schemas(all, if_exists, cascade).await,
             Kind::Index => {
@@ -320,8 +330,11 @@ impl Change<'_> {
             if kind_of(&found) != kind {
                 let is = kind_of(&found);
                 let article = if is == Kind::Index { "an" } else { "a" };
-                return Err(wrong_kind(&name.name, kind)
-                    .with_hint(format!("Use DROP {} to remove {article} {}.", is.tag(), is.word())));
+                return Err(wrong_kind(&name.name, kind).with_hint(format!(
+                    "Use DROP {} to remove {article} {}.",
+                    is.tag(),
+                    is.word()
+                )));
             }
             require_owner(self.world, kind, found.owner(), found.name().1)?;
             if let Relation::Sequence(sequence) = &found
@@ -332,8 +345,9 @@ impl Change<'_> {
             {
                 let owner = format!("column {} of table {}", column.name, bare(&self.catalog, table.oid));
                 let text = format!("cannot drop sequence {} because {owner} requires it", sequence.name);
-                return Err(Error::new(Code::DependentObjects, text)
-                    .with_hint(format!("You can drop {owner} instead.")));
+                return Err(
+                    Error::new(Code::DependentObjects, text).with_hint(format!("You can drop {owner} instead."))
+                );
             }
             oids.push(found.oid());
         }
@@ -369,9 +383,7 @@ impl Change<'_> {
         if index.constraint {
             let owner = format!("constraint {} on table {}", index.name, bare(&self.catalog, table.oid));
             let text = format!("cannot drop index {} because {owner} requires it", index.name);
-            return Err(
-                Error::new(Code::DependentObjects, text).with_hint(format!("You can drop {owner} instead.")),
-            );
+            return Err(Error::new(Code::DependentObjects, text).with_hint(format!("You can drop {owner} instead.")));
         }
         self.lock_table(table.oid).await?;
         Dropping::index(table.oid, index.oid).apply(self, &format!("index {}", index.name), cascade)

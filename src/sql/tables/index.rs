@@ -3,10 +3,10 @@
 use datafusion::sql::sqlparser::ast::Expr;
 
 use super::{
-    definitions::{Change, wrong_kind},
     constraint::{Added, check_ordered, no_class},
     cursor::fold,
     ddl::{CreateIndex, Kind},
+    definitions::{Change, wrong_kind},
     expressions::{self, Place},
     names,
     rights::require_owner,
@@ -117,7 +117,10 @@ impl Change<'_> {
         let taken = |name: &str| {
             self.taken(&table.schema, name)
                 || table.name == name
-                || table.indexes.iter().any(|other| other.oid != index.oid && other.name == name)
+                || table
+                    .indexes
+                    .iter()
+                    .any(|other| other.oid != index.oid && other.name == name)
         };
         match (index.primary, index.constraint) {
             (true, _) => names::generated(&table.name, "", "pkey", taken),
@@ -227,7 +230,9 @@ fn check_class(stmt: &CreateIndex, pg_type: PgType, class: Option<&str>) -> Resu
                     _ => Err(no_class(pg_type, method)),
                 };
             };
-            let Some((of, rest)) = class.split_once('_') else { return undefined(class) };
+            let Some((of, rest)) = class.split_once('_') else {
+                return undefined(class);
+            };
             let scalar = match of {
                 "vector" => Scalar::Vector,
                 "halfvec" => Scalar::Halfvec,
@@ -254,11 +259,9 @@ fn check_class(stmt: &CreateIndex, pg_type: PgType, class: Option<&str>) -> Resu
             let text = |t| matches!(t, PgType::Scalar(Scalar::Text | Scalar::Varchar | Scalar::Bpchar));
             match class {
                 None => Ok(()),
-                Some("text_pattern_ops" | "varchar_pattern_ops" | "bpchar_pattern_ops" | "text_ops" | "varchar_ops")
-                    if text(pg_type) =>
-                {
-                    Ok(())
-                }
+                Some(
+                    "text_pattern_ops" | "varchar_pattern_ops" | "bpchar_pattern_ops" | "text_ops" | "varchar_ops",
+                ) if text(pg_type) => Ok(()),
                 Some(class) => match class.strip_suffix("_ops") {
                     Some(of) if PgType::from_name(of) == Some(pg_type) => Ok(()),
                     Some("array") if matches!(pg_type, PgType::Array(_)) => Ok(()),

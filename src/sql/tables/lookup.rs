@@ -152,7 +152,10 @@ fn widens(from: PgType, to: &arrow::datatypes::DataType) -> bool {
     use arrow::datatypes::DataType;
     match from {
         PgType::Scalar(Scalar::Int2) => {
-            matches!(to, DataType::Int32 | DataType::Int64 | DataType::Float64 | DataType::Decimal128(..))
+            matches!(
+                to,
+                DataType::Int32 | DataType::Int64 | DataType::Float64 | DataType::Decimal128(..)
+            )
         }
         PgType::Scalar(Scalar::Int4) => matches!(to, DataType::Int64 | DataType::Float64 | DataType::Decimal128(..)),
         PgType::Scalar(Scalar::Int8) => matches!(to, DataType::Decimal128(..)),
@@ -185,10 +188,21 @@ fn literal(expr: &Expr, column: &ColumnDef) -> Option<ScalarValue> {
 pub(super) fn choose(data: &TableData, conditions: &[Condition]) -> Result<Access> {
     let def = data.def();
     let mut best: Option<(usize, bool, &IndexDef)> = None;
-    for index in def.indexes.iter().filter(|i| i.predicate.is_none() && data.has_index(i.oid)) {
-        let Some(columns) = index.keys.iter().map(column_key).collect::<Option<Vec<u16>>>() else { continue };
-        let equal = columns.iter().take_while(|&&id| equal_to(conditions, id).is_some()).count();
-        let range = columns.get(equal).is_some_and(|&id| conditions.iter().any(|c| c.column == id));
+    for index in def
+        .indexes
+        .iter()
+        .filter(|i| i.predicate.is_none() && data.has_index(i.oid))
+    {
+        let Some(columns) = index.keys.iter().map(column_key).collect::<Option<Vec<u16>>>() else {
+            continue;
+        };
+        let equal = columns
+            .iter()
+            .take_while(|&&id| equal_to(conditions, id).is_some())
+            .count();
+        let range = columns
+            .get(equal)
+            .is_some_and(|&id| conditions.iter().any(|c| c.column == id));
         let better = best.is_none_or(|(most, ranged, _)| (equal, range) > (most, ranged));
         if (equal > 0 || range) && better {
             best = Some((equal, range, index));
@@ -234,7 +248,9 @@ fn find(data: &TableData, index: &IndexDef, equal: usize, conditions: &[Conditio
     // Every combination of the values that the first columns are equal to.
     let mut prefixes: Vec<Vec<ArrayRef>> = vec![Vec::new()];
     for &id in &columns[..equal] {
-        let Some(condition) = equal_to(conditions, id) else { break };
+        let Some(condition) = equal_to(conditions, id) else {
+            break;
+        };
         if prefixes.len().saturating_mul(condition.values.len()) > limits::INDEX_KEYS {
             return Ok(None);
         }
@@ -283,7 +299,9 @@ fn range(
     };
     let (mut from, mut to) = (all.clone(), all);
     for condition in conditions.iter().filter(|c| c.column == column) {
-        let Some(array) = condition.values.first().and_then(|value| value.to_array().ok()) else { continue };
+        let Some(array) = condition.values.first().and_then(|value| value.to_array().ok()) else {
+            continue;
+        };
         let columns: Vec<ArrayRef> = prefix.iter().cloned().chain([array]).collect();
         let at = key(&columns, 0, index)?.0;
         let (lower, edge) = match condition.op {

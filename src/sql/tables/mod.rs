@@ -15,6 +15,7 @@
 //! - [`rules`], [`assign`]: what a table asks of its rows, and the way of a value into a column
 //! - [`write`], [`insert`], [`conflict`], [`by_key`]: statements planned
 //! - [`change`], [`upsert`], [`apply`], [`foreign`]: statements run
+//! - [`truncate`], [`copy_in`]: the others that write; [`locking`]: SELECT that locks
 
 mod alter;
 mod apply;
@@ -23,6 +24,7 @@ mod by_key;
 mod change;
 mod compute;
 mod conflict;
+pub(super) mod copy_in;
 mod constraint;
 mod create;
 mod create_as;
@@ -35,6 +37,7 @@ mod expressions;
 mod foreign;
 mod index;
 mod insert;
+pub(super) mod locking;
 mod lookup;
 mod names;
 pub(super) mod parse;
@@ -55,6 +58,7 @@ mod schema;
 mod security;
 mod sequences;
 pub(super) mod temporary;
+mod truncate;
 mod types;
 mod upsert;
 mod validate;

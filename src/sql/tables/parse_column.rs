@@ -35,7 +35,11 @@ pub(super) fn column(c: &mut Cursor<'_>) -> Parsed<Column> {
         return Err(Error::new(Code::Syntax, text).into());
     }
     if column.generated.is_some() && (column.default.is_some() || column.identity.is_some()) {
-        let what = if column.default.is_some() { "default" } else { "identity" };
+        let what = if column.default.is_some() {
+            "default"
+        } else {
+            "identity"
+        };
         let text = format!(
             "both {what} and generation expression specified for column \"{}\"",
             column.name
@@ -153,9 +157,10 @@ fn identity_options(options: Vec<ast::SequenceOptions>) -> Parsed<SequenceOption
 }
 
 fn integer(expr: &Expr) -> Parsed<i64> {
-    expr.to_string().replace(' ', "").parse().map_err(|_| {
-        Error::new(Code::Syntax, format!("syntax error at or near \"{expr}\"")).into()
-    })
+    expr.to_string()
+        .replace(' ', "")
+        .parse()
+        .map_err(|_| Error::new(Code::Syntax, format!("syntax error at or near \"{expr}\"")).into())
 }
 
 /// A table's constraint, if one is next.
@@ -167,7 +172,9 @@ pub(super) fn constraint(c: &mut Cursor<'_>) -> Parsed<Option<Constraint>> {
     if !begins.iter().any(|word| c.at(0, word)) {
         return Ok(None);
     }
-    let Some(parsed) = c.parser.parse_optional_table_constraint()? else { return c.wrong() };
+    let Some(parsed) = c.parser.parse_optional_table_constraint()? else {
+        return c.wrong();
+    };
     // What sqlparser leaves: NOT VALID is checked all the same.
     c.take("NOT VALID");
     let (name, kind) = match parsed {

@@ -3,8 +3,8 @@
 use datafusion::sql::sqlparser::ast::Expr;
 
 use super::{
-    definitions::Change,
     ddl::{CreatePolicy, Name, Who},
+    definitions::Change,
     expressions::Place,
     rights,
 };

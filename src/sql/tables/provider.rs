@@ -37,7 +37,11 @@ use crate::{
 ///
 /// # Errors
 /// 42501 for a table of another session; those of planning a view.
-pub(in crate::sql) fn find(context: &Context<'_>, schema: &str, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+pub(in crate::sql) fn find(
+    context: &Context<'_>,
+    schema: &str,
+    name: &str,
+) -> DfResult<Option<Arc<dyn TableProvider>>> {
     let World::Tenant(world) = &*context.names.world else {
         return Ok(None);
     };
@@ -134,7 +138,9 @@ impl UserTable {
     /// The same with the row ids in a first column of this name.
     pub(in crate::sql) fn with_row_ids(mut self, row_column: &str) -> Self {
         let own = Arc::new(Field::new(row_column, DataType::UInt64, true));
-        let fields: Vec<_> = std::iter::once(own).chain(self.def.arrow().fields().iter().cloned()).collect();
+        let fields: Vec<_> = std::iter::once(own)
+            .chain(self.def.arrow().fields().iter().cloned())
+            .collect();
         self.schema = Arc::new(Schema::new(fields));
         self.row_column = Some(row_column.to_owned());
         self
@@ -199,7 +205,9 @@ impl UserTable {
         let wanted = projection.unwrap_or(&all);
         let hidden = usize::from(self.row_column.is_some());
         let row_at = wanted.iter().position(|&at| at < hidden);
-        let columns = wanted.iter().filter_map(|at| self.def.columns.get(at.checked_sub(hidden)?));
+        let columns = wanted
+            .iter()
+            .filter_map(|at| self.def.columns.get(at.checked_sub(hidden)?));
         let columns: Vec<u16> = columns.map(|column| column.id).collect();
         let schema = Arc::new(self.schema.project(wanted).map_err(Error::internal)?);
         let mut conditions = lookup::conditions(filters, &self.def, false);
@@ -220,7 +228,10 @@ impl UserTable {
         filters: &[Expr],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if self.within.contains(&self.def.oid) {
-            let text = format!("infinite recursion detected in policy for relation \"{}\"", self.def.name);
+            let text = format!(
+                "infinite recursion detected in policy for relation \"{}\"",
+                self.def.name
+            );
             return Err(Error::new(Code::InvalidObjectDefinition, text));
         }
         let world = self.world()?;
@@ -246,7 +257,12 @@ impl UserTable {
         let schema = Arc::new(self.schema.project(columns).map_err(Error::internal)?);
         let mut items: Vec<SelectItem> = columns
             .iter()
-            .map(|&at| SelectItem::UnnamedExpr(SqlExpr::Identifier(Ident::with_quote('"', self.schema.field(at).name()))))
+            .map(|&at| {
+                SelectItem::UnnamedExpr(SqlExpr::Identifier(Ident::with_quote(
+                    '"',
+                    self.schema.field(at).name(),
+                )))
+            })
             .collect();
         if items.is_empty() {
             // Rows are counted only; they need some column to be made of.

@@ -12,7 +12,9 @@ use crate::{
 
 /// Columns of a table that a kept expression over it uses.
 pub(super) fn columns_of_text(table: &TableDef, text: &str) -> Vec<u16> {
-    let Ok(expr) = expressions::expression(text) else { return Vec::new() };
+    let Ok(expr) = expressions::expression(text) else {
+        return Vec::new();
+    };
     let used = expressions::columns_in(&expr, Some(table));
     let columns = table.columns.iter().filter(|column| used.contains(&column.name));
     columns.map(|column| column.id).collect()
@@ -51,12 +53,17 @@ pub(super) fn relations_in(catalog: &Catalog, part: &impl Visit) -> Vec<Oid> {
 
 /// Columns that a view may read: those of its tables whose names stand in its text.
 pub(super) fn columns_of_view(catalog: &Catalog, view: &ViewDef) -> Vec<(Oid, u16)> {
-    let Ok(query) = expressions::query(&view.query) else { return Vec::new() };
+    let Ok(query) = expressions::query(&view.query) else {
+        return Vec::new();
+    };
     let names = names_in(&query);
     let tables = view.depends.iter().filter_map(|oid| catalog.table(*oid));
     tables
         .flat_map(|table| {
-            let used = table.columns.iter().filter(|column| names.iter().any(|n| *n == column.name));
+            let used = table
+                .columns
+                .iter()
+                .filter(|column| names.iter().any(|n| *n == column.name));
             used.map(|column| (table.oid, column.id)).collect::<Vec<_>>()
         })
         .collect()
@@ -85,7 +92,9 @@ pub(super) fn sequences_of_default(catalog: &Catalog, text: &str) -> Vec<Oid> {
     if !text.contains("nextval") {
         return Vec::new();
     }
-    let Ok(expr) = expressions::expression(text) else { return Vec::new() };
+    let Ok(expr) = expressions::expression(text) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     let _: ControlFlow<()> = ast::visit_expressions(&expr, |expr| {
         if let Expr::Value(value) = expr
@@ -117,7 +126,8 @@ pub(super) fn qualify(part: &mut impl VisitMut, find: impl Fn(&str) -> Option<St
         type Break = ();
         fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
             if let Some(with) = &query.with {
-                self.with.extend(with.cte_tables.iter().map(|cte| fold(&cte.alias.name)));
+                self.with
+                    .extend(with.cte_tables.iter().map(|cte| fold(&cte.alias.name)));
             }
             ControlFlow::Continue(())
         }

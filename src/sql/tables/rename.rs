@@ -7,10 +7,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{
-    definitions::{Change, undefined, wrong_kind},
     create::next_value,
     cursor::fold,
     ddl::{AlterAny, Kind, Name},
+    definitions::{Change, undefined, wrong_kind},
     expressions, references,
     rights::{kind_of, require_owner},
     temporary::is_temporary,
@@ -110,7 +110,10 @@ impl Change<'_> {
             AlterAny::RenameTo(to) => {
                 super::schema::check_new(self, to)?;
                 let inside = self.catalog.relations.values();
-                let inside: Vec<Oid> = inside.filter(|r| r.name().0 == schema.name).map(Relation::oid).collect();
+                let inside: Vec<Oid> = inside
+                    .filter(|r| r.name().0 == schema.name)
+                    .map(Relation::oid)
+                    .collect();
                 let renamed = SchemaDef {
                     name: to.clone(),
                     ..SchemaDef::clone(&schema)
@@ -128,7 +131,9 @@ impl Change<'_> {
 
     /// RENAME TO.
     pub(super) fn rename_relation(&mut self, oid: Oid, to: &str) -> Result<()> {
-        let Some(relation) = self.catalog.relations.get(&oid) else { return Ok(()) };
+        let Some(relation) = self.catalog.relations.get(&oid) else {
+            return Ok(());
+        };
         let schema = relation.name().0.to_owned();
         self.check_free(&schema, to)?;
         self.place(oid, &schema, Some(to));
@@ -137,7 +142,9 @@ impl Change<'_> {
 
     /// SET SCHEMA: a table's own sequences go with it.
     pub(super) fn move_relation(&mut self, oid: Oid, to: &str) -> Result<()> {
-        let Some(relation) = self.catalog.relations.get(&oid) else { return Ok(()) };
+        let Some(relation) = self.catalog.relations.get(&oid) else {
+            return Ok(());
+        };
         let (from, name) = relation.name();
         let (from, name) = (from.to_owned(), name.to_owned());
         if from == to {
@@ -174,7 +181,9 @@ impl Change<'_> {
 
     /// Puts a relation into a schema, under its own name or another, and names it so wherever it is read.
     fn place(&mut self, oid: Oid, schema: &str, name: Option<&str>) {
-        let Some(relation) = self.catalog.relations.get(&oid) else { return };
+        let Some(relation) = self.catalog.relations.get(&oid) else {
+            return;
+        };
         let was = (relation.name().0.to_owned(), relation.name().1.to_owned());
         let is = (schema.to_owned(), name.unwrap_or(&was.1).to_owned());
         let sequence = matches!(relation, Relation::Sequence(_));
@@ -227,7 +236,9 @@ impl Change<'_> {
             Relation::View(view) => view.depends.clone(),
             Relation::Table(table) => {
                 let policies = table.policies.iter();
-                policies.flat_map(|policy| references::relations_of_policy(catalog, policy)).collect()
+                policies
+                    .flat_map(|policy| references::relations_of_policy(catalog, policy))
+                    .collect()
             }
             Relation::Sequence(_) => Vec::new(),
         };
@@ -250,7 +261,9 @@ impl Change<'_> {
 
     /// RENAME COLUMN, in the table's own texts and in views. Gives the views whose texts were changed.
     pub(super) fn rename_column(&mut self, table: &mut TableDef, column: u16, to: &str) -> Result<Vec<Oid>> {
-        let Some(from) = table.column_of(column).map(|c| c.name.clone()) else { return Ok(Vec::new()) };
+        let Some(from) = table.column_of(column).map(|c| c.name.clone()) else {
+            return Ok(Vec::new());
+        };
         let views: Vec<Oid> = self
             .catalog
             .relations

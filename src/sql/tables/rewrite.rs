@@ -75,27 +75,31 @@ impl Change<'_> {
 ///
 /// # Errors
 /// Whatever the expressions fail with.
-pub(super) async fn run(
-    session: &Session,
-    before: &Arc<TableDef>,
-    moment: &Database,
-    rewrite: &Rewrite,
-) -> Result<()> {
+pub(super) async fn run(session: &Session, before: &Arc<TableDef>, moment: &Database, rewrite: &Rewrite) -> Result<()> {
     if rewrite.columns.is_empty() {
         return Ok(());
     }
     let world = session.world.tenant()?;
     let view = world.newest()?;
-    let Some(after) = view.catalog().table(before.oid).cloned() else { return Ok(()) };
+    let Some(after) = view.catalog().table(before.oid).cloned() else {
+        return Ok(());
+    };
     let data = moment.table(before.oid).await?;
     if data.rows() == 0 {
         return Ok(());
     }
     let kept = |id: &u16| after.column_of(*id).is_some();
-    if rewrite.columns.keys().filter(|id| kept(id)).all(|id| rewrite.constants.contains(id)) {
+    if rewrite
+        .columns
+        .keys()
+        .filter(|id| kept(id))
+        .all(|id| rewrite.constants.contains(id))
+    {
         return set_missing(session, &after, &rewrite.constants).await;
     }
-    let source = UserTable::raw(&session.names, before).with_row_ids(ROW).at(moment.clone());
+    let source = UserTable::raw(&session.names, before)
+        .with_row_ids(ROW)
+        .at(moment.clone());
     let over = Over {
         names: &session.names,
         options: session.state.config_options(),
@@ -125,7 +129,9 @@ pub(super) async fn run(
     let schema = after.arrow();
     while let Some(batch) = rows.next().await {
         let batch = batch?;
-        let Some((ids, columns)) = batch.columns().split_first() else { continue };
+        let Some((ids, columns)) = batch.columns().split_first() else {
+            continue;
+        };
         let columns: Vec<ArrayRef> = columns
             .iter()
             .zip(schema.fields())
@@ -207,7 +213,10 @@ fn check_lengths(table: &TableDef, columns: &[ArrayRef]) -> Result<()> {
         }
         let most = usize::try_from(column.type_modifier - 4).unwrap_or(usize::MAX);
         let too_long = |text: &str| text.trim_end_matches(' ').chars().count() > most;
-        if array.as_string_opt::<i32>().is_some_and(|texts| texts.iter().flatten().any(too_long)) {
+        if array
+            .as_string_opt::<i32>()
+            .is_some_and(|texts| texts.iter().flatten().any(too_long))
+        {
             let of = type_name(column.pg_type, column.type_modifier);
             return Err(Error::new(Code::StringTooLong, format!("value too long for type {of}")));
         }
@@ -220,7 +229,9 @@ async fn set_missing(session: &Session, after: &Arc<TableDef>, constants: &[u16]
     let world = session.world.tenant()?;
     let mut table = TableDef::clone(after);
     for id in constants {
-        let Some(column) = table.columns.iter().find(|column| column.id == *id) else { continue };
+        let Some(column) = table.columns.iter().find(|column| column.id == *id) else {
+            continue;
+        };
         let Some(text) = &column.default else { continue };
         let item = typed(column, expressions::expression(text)?)?;
         let field = Field::new("nothing", DataType::Boolean, true);
@@ -237,7 +248,11 @@ async fn set_missing(session: &Session, after: &Arc<TableDef>, constants: &[u16]
         };
         let plan = over.plan(vec![item], None)?;
         let rows = crate::sql::run::gather(session.stream(session.physical_of(&plan, false).await?)?).await?;
-        let Some(value) = rows.iter().find(|batch| batch.num_rows() == 1).map(|batch| batch.column(0).clone()) else {
+        let Some(value) = rows
+            .iter()
+            .find(|batch| batch.num_rows() == 1)
+            .map(|batch| batch.column(0).clone())
+        else {
             return Err(Error::internal("a default has no value"));
         };
         let value = arrow::compute::cast(&value, column.field().data_type()).map_err(Error::internal)?;

@@ -1,9 +1,9 @@
 //! Runs statements of [`super::ddl`].
 
 use super::{
-    definitions::{Change, undefined},
     constraint::Added,
     ddl::{Ddl, Kind, LockMode, Name},
+    definitions::{Change, undefined},
     rights::require_owner,
 };
 use crate::{
@@ -140,7 +140,10 @@ impl Session {
                 name,
                 if_exists,
                 action,
-            } => self.simple(|change| change.alter_any(*kind, name, *if_exists, action)).await?,
+            } => {
+                self.simple(|change| change.alter_any(*kind, name, *if_exists, action))
+                    .await?
+            }
             Ddl::CreatePolicy(stmt) => self.simple(|change| change.create_policy(stmt)).await?,
             Ddl::AlterPolicy {
                 name,
@@ -157,7 +160,8 @@ impl Session {
                 .await?;
             }
             Ddl::DropPolicy { name, table, if_exists } => {
-                self.simple(|change| change.drop_policy(name, table, *if_exists)).await?;
+                self.simple(|change| change.drop_policy(name, table, *if_exists))
+                    .await?;
             }
             Ddl::Comment { on, text } => self.simple(|change| change.comment(on, text.as_deref())).await?,
             Ddl::Grant(grant) => self.simple(|change| change.grant(grant)).await?,
@@ -206,11 +210,10 @@ impl Session {
 
     fn create_extension(&self, name: &str, if_not_exists: bool) -> Result<()> {
         if !EXTENSIONS.contains(&name) {
-            return Err(Error::new(
-                Code::Unsupported,
-                format!("extension \"{name}\" is not available"),
-            )
-            .with_hint("SELECT name FROM pg_available_extensions lists those that are"));
+            return Err(
+                Error::new(Code::Unsupported, format!("extension \"{name}\" is not available"))
+                    .with_hint("SELECT name FROM pg_available_extensions lists those that are"),
+            );
         }
         // It is there from the start, which scripts that begin with CREATE EXTENSION do not expect.
         if if_not_exists {

@@ -79,7 +79,9 @@ impl TableScanExec {
     fn batches(&self) -> Batches {
         let source = match &self.access {
             Access::Scan(bounds) => {
-                let scan = self.data.scan(self.columns.clone(), bounds.clone(), self.row_at.is_some());
+                let scan = self
+                    .data
+                    .scan(self.columns.clone(), bounds.clone(), self.row_at.is_some());
                 Source::Scan(Box::new(scan))
             }
             Access::Rows { rows, .. } => Source::Rows(rows.clone(), 0),
@@ -139,7 +141,11 @@ impl Iterator for Batches {
             {
                 columns.insert(at, ids);
             }
-            Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+            Ok(RecordBatch::try_new_with_options(
+                self.schema.clone(),
+                columns,
+                &options,
+            )?)
         }))
     }
 }

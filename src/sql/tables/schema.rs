@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    definitions::{Change, undefined, wrong_kind},
     ddl::{CommentOn, Grant, GrantOn, Kind, Name, Who},
+    definitions::{Change, undefined, wrong_kind},
     rights::{self, kind_of, require_creator, require_owner},
 };
 use crate::{
@@ -32,12 +32,7 @@ pub(super) fn check_new(change: &Change<'_>, name: &str) -> Result<()> {
 
 impl Change<'_> {
     /// CREATE SCHEMA.
-    pub(super) fn create_schema(
-        &mut self,
-        name: Option<&str>,
-        owner: Option<&Who>,
-        if_not_exists: bool,
-    ) -> Result<()> {
+    pub(super) fn create_schema(&mut self, name: Option<&str>, owner: Option<&Who>, if_not_exists: bool) -> Result<()> {
         require_creator(self.world, "database")?;
         let owner = match owner {
             Some(who) => self.new_owner(who)?,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    definitions::{Change, wrong_kind},
     ddl::{Kind, Name, SequenceOptions},
+    definitions::{Change, wrong_kind},
     rights::require_owner,
     types::declared,
 };

@@ -48,7 +48,12 @@ pub(super) fn declared(data_type: &DataType) -> Result<Declared> {
             });
         }
     }
-    let undefined = || Error::new(Code::UndefinedObject, format!("type \"{}\" does not exist", lower(data_type)));
+    let undefined = || {
+        Error::new(
+            Code::UndefinedObject,
+            format!("type \"{}\" does not exist", lower(data_type)),
+        )
+    };
     let (pg_type, modifier) = pg::types::resolve(data_type).ok_or_else(undefined)?;
     if matches!(pg_type, PgType::Scalar(Scalar::Unknown | Scalar::Void)) {
         let text = format!("column has pseudo-type {}", pg_type.name());

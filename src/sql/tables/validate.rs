@@ -70,7 +70,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 async fn not_null(data: &Arc<TableData>, def: &TableDef, column: u16) -> Result<()> {
     let mut scan = data.scan(vec![column], Vec::new(), false);
     let found = blocking(move || {
-        scan.try_fold(false, |found, batch| Ok(found || batch?.column(0).logical_null_count() > 0))
+        scan.try_fold(false, |found, batch| {
+            Ok(found || batch?.column(0).logical_null_count() > 0)
+        })
     });
     if !found.await? {
         return Ok(());
@@ -135,7 +137,9 @@ async fn references(moment: &Database, data: &Arc<TableData>, def: &TableDef, of
         for batch in scan {
             let batch: RecordBatch = batch?;
             let keys = batch.columns().iter().zip(&types);
-            let keys: Vec<ArrayRef> = keys.map(|(column, to)| cast(column, to).map_err(Error::internal)).collect::<Result<_>>()?;
+            let keys: Vec<ArrayRef> = keys
+                .map(|(column, to)| cast(column, to).map_err(Error::internal))
+                .collect::<Result<_>>()?;
             for at in 0..batch.num_rows() {
                 let (one, null) = key(&keys, at, &index)?;
                 if !null && parent.lookup(index_oid, &one).is_empty() {

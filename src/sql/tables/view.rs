@@ -9,9 +9,9 @@ use datafusion::{
 };
 
 use super::{
-    definitions::{Change, wrong_kind},
     cursor::fold,
     ddl::{CreateView, Kind},
+    definitions::{Change, wrong_kind},
     expressions::{self, stored_path, type_name},
     references,
     rights::require_owner,
@@ -48,7 +48,9 @@ pub(super) fn plan(context: &Context<'_>, view: &ViewDef) -> Result<LogicalPlan>
     let plan = prepared::plan_with(&inner, Statement::Query(query))?;
     let columns = plan.schema().columns();
     let named = columns.into_iter().zip(&view.columns);
-    let exprs: Vec<Expr> = named.map(|(column, (name, ..))| Expr::Column(column).alias(name)).collect();
+    let exprs: Vec<Expr> = named
+        .map(|(column, (name, ..))| Expr::Column(column).alias(name))
+        .collect();
     LogicalPlanBuilder::from(plan)
         .project(exprs)
         .and_then(LogicalPlanBuilder::build)
@@ -235,8 +237,13 @@ fn expand_select(context: &Context<'_>, with: &Option<ast::With>, select: &mut S
             _ => None,
         };
         for Column { relation, name, .. } in plan.schema().columns() {
-            let of = of.clone().or_else(|| relation.map(|relation| relation.table().to_owned()));
-            let parts = of.into_iter().chain([name]).map(|part| ast::Ident::with_quote('"', part));
+            let of = of
+                .clone()
+                .or_else(|| relation.map(|relation| relation.table().to_owned()));
+            let parts = of
+                .into_iter()
+                .chain([name])
+                .map(|part| ast::Ident::with_quote('"', part));
             let parts: Vec<ast::Ident> = parts.collect();
             items.push(SelectItem::UnnamedExpr(match parts.as_slice() {
                 [only] => ast::Expr::Identifier(only.clone()),

@@ -102,6 +102,11 @@ impl TableWrite {
         }
     }
 
+    /// Whether it locks its table only when it knows how many rows it writes.
+    pub(in crate::sql) fn locks_late(&self) -> bool {
+        matches!(&self.action, Action::Insert(insert) if insert.query().is_some())
+    }
+
     /// The plan of the rows that it reads, for EXPLAIN; `None` where it reads none.
     pub(in crate::sql) fn input(&self) -> Option<(&LogicalPlan, bool)> {
         match &self.action {
