@@ -43,6 +43,7 @@ mod rewrite;
 mod run;
 mod session;
 mod settings;
+mod shown;
 mod statement;
 #[cfg(test)]
 mod testing;

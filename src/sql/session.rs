@@ -127,6 +127,7 @@ pub struct Session {
     /// What plans run in. It knows no functions: a plan has those that it calls.
     pub(super) task: Arc<TaskContext>,
     pub(super) names: Names,
+    pub(super) catalog: Arc<dyn pg::catalog::Snapshots>,
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) status: Status,
     pub(super) notices: Vec<Notice>,
@@ -220,6 +221,7 @@ impl Session {
             state,
             task: Arc::new(task),
             names,
+            catalog,
             settings,
             status: Status::Idle,
             notices: Vec::new(),

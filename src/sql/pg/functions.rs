@@ -114,11 +114,6 @@ pub const SHARED: &[Function] = &[
     strict("bulkhead_pattern", TEXT, |a| {
         Ok(text(a, 0).map(|p| pattern(p, text(a, 1).unwrap_or_default())).into())
     }),
-    Function {
-        name: "format",
-        returns: TEXT,
-        body: Body::Plain(format),
-    },
     strict("array_lower", INT4, |a| Ok(bounds(a).map(|_| 1).into())),
     strict("array_upper", INT4, |a| Ok(bounds(a).into())),
     strict("pg_tablespace_location", TEXT, |_| Ok("".into())),
@@ -461,42 +456,6 @@ fn pattern(pattern: &str, escape: &str) -> String {
     out
 }
 
-/// `format('%s %I %L %%', ...)`, arguments in order.
-fn format(arguments: &[Value]) -> Result<Value> {
-    let Some(template) = text(arguments, 0) else {
-        return Ok(Value::Null);
-    };
-    let mut values = arguments.iter().skip(1);
-    let mut out = String::new();
-    let mut chars = template.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        let kind = chars.next();
-        if kind == Some('%') {
-            out.push('%');
-            continue;
-        }
-        let few = || fail(Code::InvalidParameterValue, "too few arguments for format()");
-        let value = values.next().ok_or_else(few)?;
-        match kind {
-            Some('s') => out.push_str(&plain(value)),
-            Some('I') => out.push_str(&quote_ident(&plain(value))),
-            Some('L') if *value == Value::Null => out.push_str("NULL"),
-            Some('L') => out.push_str(&quote_literal(value)),
-            _ => {
-                return Err(fail(
-                    Code::InvalidParameterValue,
-                    "unrecognized format() type specifier",
-                ));
-            }
-        }
-    }
-    Ok(out.into())
-}
-
 fn plain(value: &Value) -> String {
     match value {
         Value::Text(text) => text.clone(),
@@ -507,7 +466,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
-fn quote_literal(value: &Value) -> String {
+pub(super) fn quote_literal(value: &Value) -> String {
     let text = match value {
         Value::Bool(b) => b.to_string(),
         other => plain(other),

@@ -6,8 +6,9 @@
 //! - [`catalog`]: the snapshot; [`builtin`]: what PostgreSQL brings along, as data
 //! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`] and [`info`]
 //! - [`literals`], [`arithmetic`], [`aggregates`], [`output`]: numbers, and types, as PostgreSQL has them
-//! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
-//! - [`clock`], [`temporal`], [`to_char`] over [`moments`]: dates, times and intervals
+//! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`strings`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
+//! - [`clock`], [`temporal`], [`to_char`], [`zone`] over [`moments`]: dates, times and intervals
+//! - `ts`, `ts_functions`: text search
 //! - [`dialect`], [`names`], [`subquery`]: the statement rewritten before it is planned
 //! - [`types`], [`operators`], [`from`], [`lateral`], [`apply`], [`apply_exec`]: extensions of DataFusion's planner
 
@@ -21,6 +22,7 @@ pub mod catalog;
 pub mod clock;
 pub mod convert;
 pub mod dialect;
+mod dialect_calls;
 pub mod fill;
 pub mod fixed;
 pub mod from;
@@ -40,11 +42,16 @@ pub mod output;
 pub mod print;
 pub mod relations;
 pub mod rows;
+pub mod strings;
 pub mod subquery;
 pub mod temporal;
 pub mod text;
 pub mod to_char;
+mod to_char_number;
+mod ts;
+mod ts_functions;
 pub mod types;
+pub mod zone;
 
 pub use function::{bound, shared};
 
