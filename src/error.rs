@@ -62,7 +62,8 @@ codes! {
     InvalidBinary = "22P03", Fix;
     /// Bytes of a COPY that are no row.
     BadCopyFormat = "22P04", Fix;
-    SequenceLimit = "2200H", Fix;
+    /// A sequence has given its last number.
+    SequenceExhausted = "2200H", Fix;
     NotNull = "23502", Fix;
     ForeignKeyViolation = "23503", Fix;
     UniqueViolation = "23505", Fix;
@@ -80,7 +81,7 @@ codes! {
     InvalidCursorName = "34000", Fix;
     InvalidSavepoint = "3B001", Fix;
     SerializationFailure = "40001", Retry;
-    Deadlock = "40P01", Retry;
+    DeadlockDetected = "40P01", Retry;
     InsufficientPrivilege = "42501", Fix;
     Syntax = "42601", Fix;
     DuplicateColumn = "42701", Fix;

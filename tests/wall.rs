@@ -11,6 +11,8 @@ mod catalog;
 mod numbered;
 #[path = "wall/numbered_more.rs"]
 mod numbered_more;
+#[path = "wall/sessions.rs"]
+mod sessions;
 #[path = "wall/surfaces.rs"]
 mod surfaces;
 #[path = "wall/sweep.rs"]

@@ -16,7 +16,9 @@ use super::{
     kept::{self, Taken},
     prepared::{self, Plan, Prepared, Query},
     session::{Answer, RowStream, RowTag, Session, Status},
-    shown, yielding,
+    shown,
+    world::World,
+    yielding,
 };
 use crate::{
     error::{Code, Error, Result},
@@ -36,7 +38,13 @@ impl Session {
                 ),
             ));
         }
-        if !self.is_current(prepared) {
+        if let (Plan::TableWrite(write), World::Tenant(world)) = (&prepared.plan, &*self.world) {
+            self.check_writable(write.word())?;
+            // Before the statement looks at anything: what it waits for here it sees.
+            world.lock_for_writing(write.def.oid).await?;
+            world.begin_statement()?;
+        }
+        if !self.is_current(prepared)? {
             let again = Arc::new(self.plan(&prepared.parsed, &prepared.declared)?);
             if again.columns != prepared.columns {
                 return Err(Error::new(Code::Unsupported, "cached plan must not change result type"));
@@ -46,6 +54,7 @@ impl Session {
         match &prepared.plan {
             Plan::Query(query) => self.run_query(query, prepared, params).await,
             Plan::Write(write) => self.run_write(write, prepared, params).await,
+            Plan::TableWrite(write) => self.run_table_write(write, prepared, params).await,
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
                 Kind::User(statement) => self.run_user(statement).await,
@@ -83,12 +92,8 @@ impl Session {
             return Ok(Answer::Rows { columns, rows, tag });
         }
         // What it changed must be on disk before its result is shown.
-        if self.status == Status::Open && query.alone {
-            return Err(Error::new(
-                Code::ActiveTransaction,
-                "this function cannot run inside a transaction block",
-            )
-            .with_hint("call it on its own, outside of BEGIN"));
+        if query.alone {
+            self.check_alone()?;
         }
         if query.alone {
             self.point_of_no_return();
@@ -127,6 +132,24 @@ impl Session {
             Taken::Nothing => {}
         }
         Ok((self.physical(query, params).await?, None))
+    }
+
+    /// What commits by itself can be no part of a transaction: neither of one that BEGIN opened, nor of a message of
+    /// several statements, nor of one that has written something.
+    fn check_alone(&self) -> Result<()> {
+        let (open, several) = match &*self.world {
+            World::Tenant(world) => (self.status == Status::Open || !world.tx.lock().is_empty(), self.several),
+            // What an operator does is applied at once, as each of its changes is.
+            World::Operator(_) => (self.status == Status::Open, false),
+        };
+        match open || several {
+            false => Ok(()),
+            true => Err(Error::new(
+                Code::ActiveTransaction,
+                "this function cannot run inside a transaction block or beside other statements of one message",
+            )
+            .with_hint("send it by itself, outside of BEGIN")),
+        }
     }
 
     /// The physical plan of a query with its parameters filled in.

@@ -24,6 +24,7 @@ use super::{
     listen::{self, Told},
     settings::CallSettings,
     statement::Desk,
+    trail::Trail,
     tuning::Tuning,
     tx::{Change, Tx},
 };
@@ -40,6 +41,8 @@ use crate::{
         tier::Tier,
     },
     limits,
+    policy::audit::Log,
+    table::{Owner, Tables},
     tenant::{Operator, Role, Table, Tenant, User},
 };
 
@@ -60,7 +63,11 @@ pub(super) struct TenantWorld {
     pub(super) engine: Arc<Engine>,
     /// This session's transaction.
     pub(super) tx: Mutex<Tx>,
+    /// What this session's locks belong to, once it takes one.
+    pub(super) owner: OnceLock<Owner>,
     pub(super) desk: Arc<Desk>,
+    /// What this session's statements leave in the audit log.
+    pub(super) trail: Mutex<Trail>,
     /// The end user for whom a service acts.
     pub(super) acting_for: Mutex<Option<String>>,
 }
@@ -235,6 +242,8 @@ impl TenantWorld {
 /// What the process keeps for a tenant between its sessions. Derived from rows, all of it.
 pub(super) struct TenantState {
     pub(super) meter: Arc<Meter>,
+    /// Its audit log.
+    pub(super) log: Arc<Log>,
     /// What its sessions start from, with query memory of theirs together; made for the first of them.
     template: OnceLock<SessionState>,
     pub(super) connections: AtomicUsize,
@@ -258,6 +267,8 @@ pub(super) struct TenantState {
     /// Which model its vectors are from.
     pub(super) embeddings: Embeddings,
     index: OnceCell<Arc<Index>>,
+    /// Its own tables.
+    pub(super) tables: OnceCell<Arc<Tables>>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
 }
@@ -289,8 +300,10 @@ impl TenantState {
             replays: Replays::new(meter.tenant().clone()),
             epoch: Arc::default(),
             embeddings: Embeddings::new(meter.tenant().clone()),
+            log: Arc::new(Log::new(meter.tenant().clone())),
             meter,
             index: OnceCell::new(),
+            tables: OnceCell::new(),
             changes: Arc::default(),
         }
     }
@@ -358,7 +371,7 @@ impl TenantState {
         let open = || async {
             let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan);
             let (meter, tiers) = (self.meter.clone(), engine.tiers.clone());
-            let account = Account::open(meter, tiers, plan, Clock::system()).await?;
+            let account = Account::open(meter, tiers, plan, self.log.recorder(), Clock::system()).await?;
             tokio::spawn(listen::forward(account.subscribe(), self.alerts.clone()));
             let (alerts, tenant, webhooks) = (account.subscribe(), account.tenant().clone(), engine.webhooks.clone());
             tokio::spawn(async move { webhooks.forward(&tenant, alerts).await });

@@ -121,9 +121,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.channel.put(&ParameterDescription::new(types))?;
             let formats = vec![Format::Text; prepared.columns.len()];
             (prepared, formats)
-        } else {
-            let portal = self.portals.get(&name).ok_or_else(|| no_portal(&name))?;
+        } else if let Some(portal) = self.portals.get(&name) {
             (portal.prepared.clone(), portal.formats.clone())
+        } else {
+            // A cursor that SQL declared is a portal, too: psycopg asks so for its columns.
+            let (columns, binary) = self.session.cursor(&name).ok_or_else(|| no_portal(&name))?;
+            let formats = vec![if binary { Format::Binary } else { Format::Text }; columns.len()];
+            return Ok(self.channel.put(&row_description(columns, &formats)?)?);
         };
         match prepared.returns_rows {
             true => self.channel.put(&row_description(&prepared.columns, &formats)?)?,
@@ -136,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) async fn execute(&mut self, execute: Execute) -> Result<(), Trouble> {
         let name = execute.name.unwrap_or_default();
         let mut portal = self.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
-        self.begin_implicit();
+        self.begin_implicit(false);
         // Zero and less mean all, as in PostgreSQL.
         let limit = u64::try_from(execute.max_rows).ok().filter(|&rows| rows > 0);
         self.advance(&name, &mut portal, limit).await?;

@@ -177,6 +177,10 @@ async fn fetch_over_the_extended_protocol() {
     assert_eq!(letters(&portions), "2DDDsDCZ");
     assert_eq!(text_rows(&portions), [["5"], ["6"], ["7"], ["8"]]);
     assert_eq!(rows(&mut raw, "FETCH ALL c").await, ["9"]);
+    // A cursor of SQL is described as a portal.
+    let described = raw.extended(&[describe(b'P', "c")]).await;
+    assert_eq!(letters(&described), "TZ");
+    assert_eq!(columns(&described[0])[0].name, "n");
     // Prepared where there was such a cursor and run where there is none.
     raw.query("COMMIT").await;
     let gone = raw.extended(&[bind("", "f", &[], &[], &[]), execute("", 0)]).await;

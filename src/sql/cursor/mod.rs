@@ -192,6 +192,12 @@ impl Session {
         }
     }
 
+    /// The columns of a cursor of this name, and whether they come in binary form.
+    pub fn cursor(&self, name: &str) -> Option<(&[Column], bool)> {
+        let cursor = self.cursors.open.get(name)?;
+        Some((&cursor.columns, cursor.info.binary))
+    }
+
     /// `CLOSE name`, or `CLOSE ALL`.
     pub(super) fn close_cursor(&mut self, name: Option<&str>) -> Result<Answer> {
         let tag = match name {

@@ -229,7 +229,8 @@ fn shaped(plan: &Arc<dyn ExecutionPlan>) -> Node {
         let mut hash = over("Hash", built, rows, 0.0, true);
         hash.width = bytes;
         hash.actual = hash.children[0].actual;
-        let node = joined("Hash Join", convert(join.right()), hash, *join.join_type());
+        // What is looked up stands first in PostgreSQL, so that the sides change places.
+        let node = joined("Hash Join", convert(join.right()), hash, join.join_type().swap());
         return join_filter(node.detail("Hash Cond", condition), join.filter());
     }
     if let Some(join) = any.downcast_ref::<SortMergeJoinExec>() {

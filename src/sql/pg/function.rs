@@ -66,6 +66,7 @@ pub fn shared() -> Vec<Arc<ScalarUDF>> {
             .chain([super::convert::function()])
             .chain(super::temporal::shared())
             .chain(super::clock::shared())
+            .chain([super::series::function()])
             .chain(super::strings::shared())
             .collect()
     });

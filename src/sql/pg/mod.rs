@@ -7,7 +7,7 @@
 //! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`] and [`info`]
 //! - [`literals`], [`arithmetic`], [`aggregates`], [`output`]: numbers, and types, as PostgreSQL has them
 //! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`strings`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
-//! - [`clock`], [`temporal`], [`to_char`], [`zone`] over [`moments`]: dates, times and intervals
+//! - [`clock`], [`temporal`], [`series`], [`to_char`], [`zone`] over [`moments`]: dates, times and intervals
 //! - `ts`, `ts_functions`: text search
 //! - [`dialect`], [`names`], [`subquery`]: the statement rewritten before it is planned
 //! - [`types`], [`operators`], [`from`], [`lateral`], [`apply`], [`apply_exec`]: extensions of DataFusion's planner
@@ -42,6 +42,7 @@ pub mod output;
 pub mod print;
 pub mod relations;
 pub mod rows;
+pub mod series;
 pub mod strings;
 pub mod subquery;
 pub mod temporal;
