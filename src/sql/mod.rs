@@ -29,6 +29,7 @@ mod explain;
 mod functions;
 mod gateway;
 mod guard;
+mod hoist;
 mod jobs;
 mod kept;
 mod listen;

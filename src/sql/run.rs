@@ -57,6 +57,7 @@ impl Session {
             Plan::TableWrite(write) => self.run_table_write(write, prepared, params).await,
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
+                Kind::Ddl(ddl) => self.run_ddl(ddl).await,
                 Kind::User(statement) => self.run_user(statement).await,
                 Kind::Channel(channel) => self.run_channel(channel),
                 Kind::Copy(copy) => self.run_copy(copy).await,
@@ -171,10 +172,15 @@ impl Session {
     }
 
     pub(super) async fn physical_of(&self, plan: &LogicalPlan, optimized: bool) -> Result<Arc<dyn ExecutionPlan>> {
-        let made = match optimized {
-            true => self.state.query_planner().create_physical_plan(plan, &self.state).await,
-            false => self.state.create_physical_plan(plan).await,
+        let now;
+        let plan = match optimized {
+            true => plan,
+            false => {
+                now = self.optimized(plan)?;
+                &now
+            }
         };
+        let made = self.state.query_planner().create_physical_plan(plan, &self.state).await;
         let plan = made.map_err(from_datafusion)?;
         match &self.watch {
             Some(watch) => yielding::watched(plan, watch).map_err(from_datafusion),

@@ -88,7 +88,7 @@ impl ScalarUDFImpl for Bound {
             Code::Unsupported,
             format!("{} cannot be called here", self.function.name),
         )
-        .with_hint("call it in the SELECT list or in FROM")
+        .with_hint("call it in the SELECT list of a subquery, and use its result here")
         .into())
     }
 }

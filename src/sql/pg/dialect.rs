@@ -13,8 +13,8 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{
     convert,
-    dialect_calls::{array_literal, fields, function, like_any, quantified, same_casts, unary},
-    from, names, subquery, types,
+    dialect_calls::{array_literal, fields, function, like_any, quantified, same_casts},
+    from, names, spelling, subquery, types,
 };
 use crate::codec::pgtype::{PgType, Scalar};
 
@@ -96,12 +96,12 @@ impl VisitorMut for Rewriter {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        spelling::respell(expr);
         match expr {
             Expr::BinaryOp { op, .. } => operator(op),
             Expr::Collate { expr: inner, .. } => *expr = take(inner),
             Expr::Cast { .. } | Expr::TypedString(_) => cast(expr),
             Expr::Interval(_) => interval(expr),
-            Expr::UnaryOp { .. } => unary(expr),
             Expr::Extract { field, expr: from, .. } => {
                 let field = text(&field.to_string().trim_matches('\'').to_lowercase());
                 *expr = call("bulkhead_extract", vec![field, take(from)]);

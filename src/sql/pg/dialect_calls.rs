@@ -30,18 +30,7 @@ pub(super) fn function(expr: &mut Expr) {
         // PostgreSQL's takes out every occurrence.
         "array_remove" => rename(f, "array_remove_all"),
         "every" => rename(f, "bool_and"),
-        "ceiling" => rename(f, "ceil"),
-        "sign" => rename(f, "signum"),
         "array_cat" => rename(f, "array_concat"),
-        "mod" => {
-            if let Some([left, right]) = arguments(f).and_then(|a| <[Expr; 2]>::try_from(a).ok()) {
-                *expr = Expr::Nested(Box::new(Expr::BinaryOp {
-                    left: Box::new(left),
-                    op: BinaryOperator::Modulo,
-                    right: Box::new(right),
-                }));
-            }
-        }
         "transaction_timestamp" | "statement_timestamp" | "localtimestamp"
             if arguments(f).is_none_or(|a| a.is_empty()) =>
         {
@@ -164,27 +153,6 @@ pub(super) fn same_casts<'a>(items: impl Iterator<Item = &'a mut Expr>) {
             };
         }
     }
-}
-
-pub(super) fn unary(expr: &mut Expr) {
-    let Expr::UnaryOp { op, expr: inner } = expr else {
-        return;
-    };
-    *expr = match op {
-        UnaryOperator::PGSquareRoot => call("sqrt", vec![take(inner)]),
-        UnaryOperator::PGCubeRoot => call("cbrt", vec![take(inner)]),
-        UnaryOperator::PGAbs => call("abs", vec![take(inner)]),
-        // The complement of an integer is what is left of -1 without it.
-        UnaryOperator::BitwiseNot => Expr::Nested(Box::new(Expr::BinaryOp {
-            left: Box::new(Expr::UnaryOp {
-                op: UnaryOperator::Minus,
-                expr: Box::new(one()),
-            }),
-            op: BinaryOperator::Minus,
-            right: Box::new(take(inner)),
-        })),
-        _ => return,
-    };
 }
 
 /// `x LIKE ANY (ARRAY[a, b])` as several comparisons.

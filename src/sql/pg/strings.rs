@@ -1,39 +1,22 @@
-//! Functions over values of any type, and of text, where DataFusion has none or another one.
+//! Functions of text that DataFusion has not, or has with other results or errors.
 
-use std::{
-    hash::{Hash, Hasher},
-    sync::{Arc, LazyLock},
-};
-
-use arrow::{
-    array::{Array, BooleanArray, StringArray},
-    datatypes::{DataType, FieldRef},
-};
-use datafusion::{
-    common::{Result, ScalarValue},
-    logical_expr::{
-        ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
-        Volatility,
-    },
-};
+use datafusion::common::Result;
 
 use super::{
     catalog::quote_ident,
     function::{Body, Function, fail},
-    functions::quote_literal,
-    json,
+    functions::{int, plain, quote_literal, text},
     rows::Value,
-    text::Texts,
-    types,
+    spelling,
 };
 use crate::{
     codec::pgtype::{PgType, Scalar},
     error::Code,
-    limits::FUNCTION_RESULT_BYTES,
 };
 
-const TEXT: PgType = PgType::TEXT;
 const INT4: PgType = PgType::Scalar(Scalar::Int4);
+/// Widest field of `format`: what a statement may ask for beyond it would only fill memory.
+const FORMAT_WIDTH: usize = 1 << 20;
 
 const fn strict(name: &'static str, returns: PgType, body: fn(&[Value]) -> Result<Value>) -> Function {
     Function {
@@ -43,318 +26,150 @@ const fn strict(name: &'static str, returns: PgType, body: fn(&[Value]) -> Resul
     }
 }
 
-/// Functions of the values of one row.
-pub(super) const FUNCTIONS: &[Function] = &[
+const fn plainly(name: &'static str, returns: PgType, body: fn(&[Value]) -> Result<Value>) -> Function {
     Function {
-        name: "num_nulls",
-        returns: INT4,
-        body: Body::Plain(|a| Ok(Value::Int(a.iter().filter(|v| **v == Value::Null).count() as i64))),
-    },
-    Function {
-        name: "num_nonnulls",
-        returns: INT4,
-        body: Body::Plain(|a| Ok(Value::Int(a.iter().filter(|v| **v != Value::Null).count() as i64))),
-    },
-    Function {
-        name: "format",
-        returns: TEXT,
-        body: Body::Plain(format),
-    },
-    strict("array_length", INT4, |a| Ok(dimension(a).map(|n| n as i64).into())),
-    strict("array_dims", TEXT, |a| match a.first() {
-        Some(Value::List(items)) if !items.is_empty() => Ok(bounds(items).into()),
-        _ => Ok(Value::Null),
+        name,
+        returns,
+        body: Body::Plain(body),
+    }
+}
+
+/// They need no tenant.
+pub const FUNCTIONS: &[Function] = &[
+    plainly("format", PgType::TEXT, format),
+    plainly("num_nulls", INT4, |a| {
+        Ok(Value::Int(a.iter().filter(|v| **v == Value::Null).count() as i64))
     }),
-    strict("width_bucket", INT4, width_bucket),
-    strict("bulkhead_json_join", PgType::Scalar(Scalar::Json), |a| {
-        Ok(joined(a).into())
+    plainly("num_nonnulls", INT4, |a| {
+        Ok(Value::Int(a.iter().filter(|v| **v != Value::Null).count() as i64))
     }),
-    strict("bulkhead_jsonb_join", PgType::Scalar(Scalar::Jsonb), |a| {
-        let whole = json::canonical(&joined(a));
-        whole
-            .map(Value::Text)
-            .map_err(|e| datafusion::common::DataFusionError::External(Box::new(e)))
+    strict("split_part", PgType::TEXT, split_part),
+    strict("bulkhead_similar", PgType::TEXT, |a| {
+        let escape = text(a, 1).and_then(|e| e.chars().next());
+        Ok(text(a, 0).map(|p| spelling::similar(p, escape)).into())
     }),
 ];
 
-/// The length of an array in one of its dimensions.
-fn dimension(arguments: &[Value]) -> Option<usize> {
-    let (Some(mut value), Some(Value::Int(wanted))) = (arguments.first(), arguments.get(1)) else {
-        return None;
+fn split_part(arguments: &[Value]) -> Result<Value> {
+    let (Some(whole), Some(separator), Some(n)) = (text(arguments, 0), text(arguments, 1), int(arguments, 2)?) else {
+        return Ok(Value::Null);
     };
-    for _ in 1..*wanted {
-        match value {
-            Value::List(items) => value = items.first()?,
-            _ => return None,
-        }
+    if n == 0 {
+        return Err(fail(Code::InvalidParameterValue, "field position must not be zero"));
     }
-    match value {
-        Value::List(items) if *wanted > 0 && !items.is_empty() => Some(items.len()),
-        _ => None,
+    let at = usize::try_from(n.unsigned_abs() - 1).unwrap_or(usize::MAX);
+    if separator.is_empty() {
+        return Ok(if at == 0 { whole } else { "" }.into());
     }
-}
-
-fn bounds(items: &[Value]) -> String {
-    let inner = match items.first() {
-        Some(Value::List(items)) => bounds(items),
-        _ => String::new(),
+    let part = match n > 0 {
+        true => whole.split(separator).nth(at),
+        false => whole.rsplit(separator).nth(at),
     };
-    format!("[1:{}]{inner}", items.len())
+    Ok(part.unwrap_or_default().into())
 }
 
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Int(n) => Some(*n as f64),
-        Value::Float(n) => Some(*n),
-        Value::Text(text) => text.trim().parse().ok(),
-        _ => None,
-    }
+/// What stands between `%` and the letter: `n$`, `-`, a width or `*`.
+#[derive(Default)]
+struct Field {
+    position: Option<usize>,
+    left: bool,
+    width: usize,
 }
 
-fn width_bucket(arguments: &[Value]) -> Result<Value> {
-    let numbers: Vec<f64> = arguments.iter().filter_map(number).collect();
-    let [value, low, high, count] = numbers[..] else {
-        return Err(fail(
-            Code::UndefinedFunction,
-            "function width_bucket does not exist for these arguments",
-        ));
-    };
-    if count < 1.0 {
-        return Err(fail(Code::InvalidParameterValue, "count must be greater than zero"));
-    }
-    if low == high {
-        return Err(fail(
-            Code::InvalidParameterValue,
-            "lower bound cannot equal upper bound",
-        ));
-    }
-    let place = ((value - low) / (high - low) * count).floor() + 1.0;
-    Ok(Value::Int(place.clamp(0.0, count + 1.0) as i64))
-}
-
-fn joined(arguments: &[Value]) -> String {
-    let mut out = String::from("[");
-    if let Some(Value::List(items)) = arguments.first() {
-        for (at, item) in items.iter().enumerate() {
-            out.push_str(if at == 0 { "" } else { ", " });
-            match item {
-                Value::Text(json) => out.push_str(json),
-                _ => out.push_str("null"),
-            }
-        }
-    }
-    out.push(']');
-    out
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Text(text) => text.clone(),
-        Value::Int(n) => n.to_string(),
-        Value::Float(n) => n.to_string(),
-        Value::Bool(b) => if *b { "t" } else { "f" }.to_owned(),
-        Value::Null | Value::List(_) => String::new(),
-    }
-}
-
-/// `format('%s %1$I %-10L %%', ...)`.
+/// `format('%s %I %L %% %2$s %-5s %*s', ...)`.
 fn format(arguments: &[Value]) -> Result<Value> {
-    let Some(Value::Text(template)) = arguments.first() else {
+    let Some(template) = text(arguments, 0) else {
         return Ok(Value::Null);
     };
     let wrong = |message: &str| fail(Code::InvalidParameterValue, message);
-    let few = || wrong("too few arguments for format()");
-    let (mut out, mut next) = (String::new(), 1);
-    let mut rest = template.as_str();
-    while let Some(at) = rest.find('%') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('%') {
-            out.push('%');
-            rest = after;
+    let mut next = 1;
+    let mut out = String::new();
+    let mut chars = template.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
             continue;
         }
-        let leading = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        if leading > 0 && rest[leading..].starts_with('$') {
-            next = rest[..leading].parse().map_err(|_| few())?;
-            if next == 0 {
+        if chars.next_if_eq(&'%').is_some() {
+            out.push('%');
+            continue;
+        }
+        let mut digits = || {
+            let mut number: Option<usize> = None;
+            while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
+                chars.next();
+                number = Some(number.unwrap_or(0).saturating_mul(10).saturating_add(digit as usize));
+            }
+            (number, chars.peek().copied())
+        };
+        let mut field = Field::default();
+        match digits() {
+            (Some(0), Some('$')) => {
                 return Err(wrong("format specifies argument 0, but arguments are numbered from 1"));
             }
-            rest = &rest[leading + 1..];
+            (Some(position), Some('$')) => {
+                field.position = Some(position);
+                chars.next();
+            }
+            (Some(width), _) => field.width = width,
+            (None, _) => {}
         }
-        let left = rest.starts_with('-');
-        rest = rest.trim_start_matches('-');
-        let width = if let Some(after) = rest.strip_prefix('*') {
-            rest = after;
-            let width = arguments.get(next).ok_or_else(few)?;
+        while chars.next_if_eq(&'-').is_some() {
+            field.left = true;
+        }
+        if chars.next_if_eq(&'*').is_some() {
+            let width = int(arguments, next)?.unwrap_or(0);
             next += 1;
-            number(width).unwrap_or(0.0).abs() as usize
+            field.left |= width < 0;
+            field.width = usize::try_from(width.unsigned_abs()).unwrap_or(usize::MAX);
         } else {
-            let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-            let width = rest[..digits].parse().unwrap_or(0_usize);
-            rest = &rest[digits..];
-            width
-        };
-        if width as u64 > FUNCTION_RESULT_BYTES {
-            return Err(fail(Code::TooLarge, "the width is too large"));
-        }
-        let kind = rest.chars().next();
-        rest = kind.map_or("", |c| &rest[c.len_utf8()..]);
-        let value = arguments.get(next).ok_or_else(few)?;
-        next += 1;
-        let made = match kind {
-            Some('s') => plain(value),
-            Some('I') if *value == Value::Null => {
-                return Err(fail(
-                    Code::NullValueNotAllowed,
-                    "null values cannot be formatted as an SQL identifier",
-                ));
+            let mut width: Option<usize> = None;
+            while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
+                chars.next();
+                width = Some(width.unwrap_or(0).saturating_mul(10).saturating_add(digit as usize));
             }
-            Some('I') => quote_ident(&plain(value)),
-            Some('L') if *value == Value::Null => "NULL".to_owned(),
-            Some('L') => quote_literal(value),
-            Some(other) => {
-                return Err(wrong(&format!("unrecognized format() type specifier \"{other}\"")));
-            }
-            None => return Err(wrong("unterminated format() type specifier")),
-        };
-        match left {
-            true => out.push_str(&format!("{made:<width$}")),
-            false => out.push_str(&format!("{made:>width$}")),
+            field.width = width.unwrap_or(field.width);
         }
+        if field.width > FORMAT_WIDTH {
+            return Err(wrong("number is out of range"));
+        }
+        let at = field.position.unwrap_or(next);
+        next = at + 1;
+        let kind = chars
+            .next()
+            .ok_or_else(|| wrong("unterminated format() type specifier"))?;
+        let value = arguments.get(at);
+        let value = value.ok_or_else(|| wrong("too few arguments for format()"))?;
+        put(&shown(kind, value)?, &field, &mut out);
     }
-    out.push_str(rest);
     Ok(out.into())
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
-    TypeOf,
-    Uuid,
-    Concat,
-    /// With a separator first.
-    ConcatWith,
-}
-
-const ANY: &[(&str, Kind)] = &[
-    ("pg_typeof", Kind::TypeOf),
-    ("gen_random_uuid", Kind::Uuid),
-    ("concat", Kind::Concat),
-    ("concat_ws", Kind::ConcatWith),
-];
-
-/// Functions that look at the types of their arguments.
-pub fn shared() -> impl Iterator<Item = Arc<ScalarUDF>> {
-    ANY.iter()
-        .map(|&(name, kind)| Arc::new(ScalarUDF::new_from_impl(OfAny { name, kind })))
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct OfAny {
-    name: &'static str,
-    kind: Kind,
-}
-
-impl Hash for OfAny {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
+fn shown(kind: char, value: &Value) -> Result<String> {
+    match kind {
+        's' => Ok(plain(value)),
+        'I' if *value == Value::Null => Err(fail(
+            Code::InvalidParameterValue,
+            "null values cannot be formatted as an SQL identifier",
+        )),
+        'I' => Ok(quote_ident(&plain(value))),
+        'L' if *value == Value::Null => Ok("NULL".to_owned()),
+        'L' => Ok(quote_literal(value)),
+        other => Err(fail(
+            Code::InvalidParameterValue,
+            format!("unrecognized format() type specifier \"{other}\""),
+        )),
     }
 }
 
-static STABLE: LazyLock<Signature> = LazyLock::new(|| {
-    let any = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
-    Signature::one_of(any, Volatility::Immutable)
-});
-static VOLATILE: LazyLock<Signature> = LazyLock::new(|| Signature::nullary(Volatility::Volatile));
-
-impl ScalarUDFImpl for OfAny {
-    fn name(&self) -> &str {
-        self.name
+fn put(text: &str, field: &Field, out: &mut String) {
+    let fill = field.width.saturating_sub(text.chars().count());
+    if !field.left {
+        out.extend(std::iter::repeat_n(' ', fill));
     }
-
-    fn signature(&self) -> &Signature {
-        match self.kind {
-            Kind::Uuid => &VOLATILE,
-            _ => &STABLE,
-        }
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn return_field_from_args(&self, _: ReturnFieldArgs) -> Result<FieldRef> {
-        let field = match self.kind {
-            // A name, which is what is shown of a regtype.
-            Kind::TypeOf => PgType::from(Scalar::Regtype)
-                .field(self.name, true)
-                .with_data_type(DataType::Utf8),
-            Kind::Uuid => PgType::from(Scalar::Uuid).field(self.name, false),
-            _ => TEXT.field(self.name, true),
-        };
-        Ok(Arc::new(field))
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        match self.kind {
-            Kind::TypeOf => {
-                let name = match arguments.arg_fields.first() {
-                    Some(field) if field.data_type().is_null() => "unknown".to_owned(),
-                    Some(field) => types::format_type(PgType::of(field).oid().cast_signed(), -1).unwrap_or_default(),
-                    None => return Err(fail(Code::UndefinedFunction, "function pg_typeof() does not exist")),
-                };
-                Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(name))))
-            }
-            Kind::Uuid => {
-                let made = (0..arguments.number_rows).map(|_| Some(uuid::Uuid::new_v4().to_string()));
-                Ok(ColumnarValue::Array(Arc::new(made.collect::<StringArray>())))
-            }
-            Kind::Concat => concat(&arguments, None),
-            Kind::ConcatWith => concat(&arguments, Some(0)),
-        }
-    }
-}
-
-fn concat(arguments: &ScalarFunctionArgs, separator: Option<usize>) -> Result<ColumnarValue> {
-    let constant = arguments.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
-    let rows = if constant { 1 } else { arguments.number_rows };
-    let mut columns = Vec::with_capacity(arguments.args.len());
-    for (value, field) in arguments.args.iter().zip(&arguments.arg_fields) {
-        let array = value.to_array(rows)?;
-        let truth = array.as_any().downcast_ref::<BooleanArray>().cloned();
-        columns.push((Texts::new(&array, PgType::of(field))?, truth));
-    }
-    let cell = |at: usize, row: usize| -> Result<Option<String>> {
-        let (texts, truth) = &columns[at];
-        match truth {
-            Some(truth) if truth.is_valid(row) => Ok(Some(if truth.value(row) { "t" } else { "f" }.to_owned())),
-            _ => texts.text(row),
-        }
-    };
-    let mut total = 0_u64;
-    let mut row = |row: usize| -> Result<Option<String>> {
-        let between = match separator {
-            Some(at) if at < columns.len() => match cell(at, row)? {
-                Some(between) => between,
-                None => return Ok(None),
-            },
-            _ => String::new(),
-        };
-        let mut parts = Vec::new();
-        for at in separator.map_or(0, |at| at + 1)..columns.len() {
-            parts.extend(cell(at, row)?);
-        }
-        let made = parts.join(&between);
-        total += made.len() as u64;
-        match total > FUNCTION_RESULT_BYTES {
-            true => Err(fail(Code::TooLarge, "the text made is too large")),
-            false => Ok(Some(made)),
-        }
-    };
-    let output: StringArray = (0..rows).map(&mut row).collect::<Result<_>>()?;
-    match constant {
-        true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&output, 0)?)),
-        false => Ok(ColumnarValue::Array(Arc::new(output))),
+    out.push_str(text);
+    if field.left {
+        out.extend(std::iter::repeat_n(' ', fill));
     }
 }
 
@@ -362,28 +177,41 @@ fn concat(arguments: &ScalarFunctionArgs, separator: Option<usize>) -> Result<Co
 mod tests {
     use super::*;
 
-    #[test]
-    fn templates_of_format_are_filled() {
-        let run = |arguments: &[Value]| match format(arguments) {
-            Ok(Value::Text(text)) => text,
-            other => format!("{other:?}"),
-        };
-        assert_eq!(run(&["%2$s %1$s".into(), "a".into(), "b".into()]), "b a");
-        assert_eq!(run(&["%5s|%-5s|".into(), "a".into(), "b".into()]), "    a|b    |");
-        assert_eq!(
-            run(&["%I is %L %%".into(), "my col".into(), "it's".into()]),
-            "\"my col\" is 'it''s' %"
-        );
-        assert!(format(&["%s".into()]).is_err() && format(&["%z".into(), "a".into()]).is_err());
-        assert!(matches!(format(&["%I".into(), Value::Null]), Err(e) if e.to_string().contains("identifier")));
+    fn called(arguments: &[&str]) -> String {
+        let values: Vec<Value> = arguments.iter().map(|a| Value::from(*a)).collect();
+        match format(&values) {
+            Ok(value) => plain(&value),
+            Err(error) => error.to_string(),
+        }
     }
 
     #[test]
-    fn arrays_have_dimensions() {
-        let nested = Value::List(vec![Value::from(vec![1, 2, 3]), Value::from(vec![4, 5, 6])]);
-        assert_eq!(dimension(&[nested.clone(), Value::Int(1)]), Some(2));
-        assert_eq!(dimension(&[nested.clone(), Value::Int(2)]), Some(3));
-        assert_eq!(dimension(&[Value::List(Vec::new()), Value::Int(1)]), None);
-        assert_eq!(bounds(&[nested]), "[1:1][1:2][1:3]");
+    fn format_takes_positions_and_widths() {
+        assert_eq!(
+            called(&["%s %I is %L", "World", "my col", "it's"]),
+            "World \"my col\" is 'it''s'"
+        );
+        assert_eq!(called(&["%2$s %1$s", "a", "b"]), "b a");
+        assert_eq!(called(&["%2$s %s", "a", "b", "c"]), "b c");
+        assert_eq!(called(&["%5s|%-5s|%*s|", "a", "b", "-3", "c"]), "    a|b    |c  |");
+        assert_eq!(called(&["%%"]), "%");
+        for (wrong, told) in [
+            (&["%s"][..], "too few arguments"),
+            (&["%0$s", "a"], "argument 0"),
+            (&["%", "a"], "unterminated"),
+            (&["%x", "a"], "unrecognized"),
+            (&["%99999999999s", "a"], "out of range"),
+        ] {
+            assert!(called(wrong).contains(told), "{wrong:?}: {}", called(wrong));
+        }
+    }
+
+    #[test]
+    fn parts_are_counted_from_both_ends() {
+        for (n, part) in [(1, "a"), (3, "c"), (4, ""), (-1, "c"), (-3, "a"), (-4, "")] {
+            let arguments = ["a,b,c".into(), ",".into(), Value::Int(n)];
+            assert_eq!(split_part(&arguments).ok(), Some(part.into()), "{n}");
+        }
+        assert!(split_part(&["a".into(), ",".into(), Value::Int(0)]).is_err());
     }
 }
