@@ -147,7 +147,6 @@ impl Session {
                     _ => "DISCARD TEMP",
                 })
             }
-            Statement::CreateExtension(_) => done("CREATE EXTENSION"),
             _ => Err(Error::new(Code::Unsupported, "this statement is not supported")),
         }
     }

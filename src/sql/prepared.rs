@@ -286,19 +286,36 @@ impl Session {
             names: &self.names,
             path: self.settings.lock().path(),
             options: self.state.config_options(),
+            within: Vec::new(),
+            depth: 0,
             extra: &extra.tables,
         };
-        let options = ParserOptions::new()
-            .with_map_string_types_to_utf8view(false)
-            .with_parse_float_as_decimal(true)
-            .with_support_varchar_with_length(true)
-            .with_default_null_ordering(NullOrdering::NullsMax);
-        let types: Vec<Option<FieldRef>> = types.iter().map(|t| t.map(|t| Arc::new(parameter(t)))).collect();
-        let mut planner_context = PlannerContext::new().with_prepare_param_data_types(types);
-        SqlToRel::new_with_options(&context, options)
-            .sql_statement_to_plan_with_context(statement.clone(), &mut planner_context)
-            .map_err(from_datafusion)
+        planned(&context, statement.clone(), types)
     }
+}
+
+/// The plan of a statement that has no parameters.
+///
+/// # Errors
+/// Whatever is wrong with it.
+pub(super) fn plan_with(context: &Context<'_>, mut statement: Statement) -> Result<LogicalPlan> {
+    pg::dialect::rewrite(&mut statement);
+    rewrite::rewrite(&mut statement, &context.names.world)?;
+    pg::literals::rewrite(&mut statement);
+    planned(context, statement, &[])
+}
+
+fn planned(context: &Context<'_>, statement: Statement, types: &[Option<PgType>]) -> Result<LogicalPlan> {
+    let options = ParserOptions::new()
+        .with_map_string_types_to_utf8view(false)
+        .with_parse_float_as_decimal(true)
+        .with_support_varchar_with_length(true)
+        .with_default_null_ordering(NullOrdering::NullsMax);
+    let types: Vec<Option<FieldRef>> = types.iter().map(|t| t.map(|t| Arc::new(parameter(t)))).collect();
+    let mut planner_context = PlannerContext::new().with_prepare_param_data_types(types);
+    SqlToRel::new_with_options(context, options)
+        .sql_statement_to_plan_with_context(statement, &mut planner_context)
+        .map_err(from_datafusion)
 }
 
 /// The statement of `WITH ... INSERT`, which the parser takes for a query, and its WITH.

@@ -56,6 +56,7 @@ impl Session {
             Plan::TableWrite(write) => self.run_table_write(write, prepared, params).await,
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
+                Kind::Ddl(ddl) => self.run_ddl(ddl).await,
                 Kind::User(statement) => self.run_user(statement).await,
                 Kind::Channel(channel) => self.run_channel(channel),
                 Kind::Copy(copy) => self.run_copy(copy).await,

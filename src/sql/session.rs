@@ -129,7 +129,7 @@ pub struct Session {
     pub(super) state: SessionState,
     /// What plans run in. It knows no functions: a plan has those that it calls.
     pub(super) task: Arc<TaskContext>,
-    pub(super) names: Names,
+    pub(super) names: Arc<Names>,
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) status: Status,
     pub(super) notices: Vec<Notice>,
@@ -177,6 +177,7 @@ impl Session {
                     desk,
                     trail: Mutex::default(),
                     acting_for: Mutex::default(),
+                    temporary: OnceLock::new(),
                 };
                 (World::Tenant(Box::new(world)), state, Some(connection))
             }
@@ -202,7 +203,7 @@ impl Session {
             listed.clone(),
             pid.clone(),
         ));
-        let names = Names::new(
+        let names = Arc::new(Names::new(
             world.clone(),
             pg::bound(&catalog)
                 .into_iter()
@@ -211,7 +212,7 @@ impl Session {
                 .collect(),
             pg::relations::pg_catalog(catalog.clone()),
             pg::relations::information_schema(catalog.clone()),
-        );
+        ));
         let none = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
         let task = TaskContext::new(
             None,

@@ -98,6 +98,8 @@ impl Subject {
                     ..Self::new(Class::Write, "COPY")
                 },
             },
+            // The name is the statement's third word or later; the whole is in no entry, for defaults may hold values.
+            Kind::Ddl(_) => Self::new(Class::Ddl, words(&parsed.text, 3)),
             Kind::CurrentOf(_) => Self::new(Class::Write, words(&parsed.text, 1)),
             Kind::Channel(_) | Kind::Declare(_) | Kind::Fetch(_) | Kind::Close(_) | Kind::Nothing => {
                 Self::new(Class::Session, words(&parsed.text, 1))

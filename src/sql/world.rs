@@ -70,6 +70,8 @@ pub(super) struct TenantWorld {
     pub(super) trail: Mutex<Trail>,
     /// The end user for whom a service acts.
     pub(super) acting_for: Mutex<Option<String>>,
+    /// The schema of its temporary tables, once it makes one.
+    pub(super) temporary: OnceLock<String>,
 }
 
 /// The operator's plane as one of its sessions sees it.

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, TableFunctionArgs, TypedString, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
-use super::{convert, from, names, subquery, types};
+use super::{convert, from, names, spelling, subquery, types};
 use crate::codec::pgtype::{PgType, Scalar};
 
 /// Rewrites a statement in place. To be called once, after the statement was judged and before it
@@ -68,6 +68,7 @@ impl VisitorMut for Rewriter {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        spelling::respell(expr);
         match expr {
             Expr::BinaryOp { op, .. } => operator(op),
             Expr::Collate { expr: inner, .. } => *expr = take(inner),

@@ -4,11 +4,11 @@
 //! constants. Nothing here is kept between sessions but what is the same for everybody.
 //!
 //! - [`catalog`]: the snapshot; [`builtin`]: what PostgreSQL brings along, as data
-//! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`] and [`info`]
+//! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`], [`info`] and their `_more`
 //! - [`literals`], [`arithmetic`], [`aggregates`], [`output`]: numbers, and types, as PostgreSQL has them
-//! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
+//! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`strings`], [`mathematics`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
 //! - [`clock`], [`temporal`], [`to_char`] over [`moments`]: dates, times and intervals
-//! - [`dialect`], [`names`], [`subquery`]: the statement rewritten before it is planned
+//! - [`dialect`], [`spelling`], [`names`], [`subquery`]: the statement rewritten before it is planned
 //! - [`types`], [`operators`], [`from`], [`lateral`], [`apply`], [`apply_exec`]: extensions of DataFusion's planner
 
 pub mod aggregates;
@@ -22,6 +22,7 @@ pub mod clock;
 pub mod convert;
 pub mod dialect;
 pub mod fill;
+mod fill_more;
 pub mod fixed;
 pub mod from;
 pub mod function;
@@ -33,6 +34,7 @@ pub mod json_change;
 pub mod json_make;
 pub mod lateral;
 pub mod literals;
+pub mod mathematics;
 pub mod moments;
 pub mod names;
 pub mod operators;
@@ -40,6 +42,8 @@ pub mod output;
 pub mod print;
 pub mod relations;
 pub mod rows;
+pub mod spelling;
+pub mod strings;
 pub mod subquery;
 pub mod temporal;
 pub mod text;

@@ -4,12 +4,12 @@
 //! are still the same: if not, READ COMMITTED looks again at what is committed and computes anew, with the locks kept,
 //! and the higher levels fail with 40001. Only then is anything written.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use datafusion::{
     arrow::{
-        array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array, new_null_array},
-        compute::{concat, concat_batches, filter_record_batch, take},
+        array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array},
+        compute::{concat, concat_batches, filter_record_batch},
         datatypes::{Schema, SchemaRef, UInt64Type},
     },
     common::ScalarValue,
@@ -17,12 +17,13 @@ use datafusion::{
 use futures::StreamExt;
 
 use super::{
-    apply::{Changed, Effects, keys_of, places_of, read_rows, taken},
+    apply::{Changed, Effects},
     assign,
     compute::Compute,
-    conflict::{Conflict, ConflictUpdate},
     insert::{InsertPlan, Source, assigned_columns},
+    rights::{self, Privilege},
     rules::Rules,
+    security::Judge,
     write::{Action, ChangePlan, Set, TableWrite},
 };
 use crate::{
@@ -37,7 +38,7 @@ use crate::{
     },
     table::{
         Mode, Resource,
-        schema::{KeyOf, RowId, TableDef},
+        schema::{KeyOf, PolicyCommand, Relation, RowId, TableDef},
     },
 };
 
@@ -76,6 +77,7 @@ impl Session {
             .iter()
             .map(|value| value.to_array().map_err(from_datafusion))
             .collect::<Result<_>>()?;
+        self.check_rights(write)?;
         let done = match &write.action {
             Action::Insert(plan) => self.run_insert(write, plan, &params, &prepared.parameters).await?,
             Action::Update(change) => self.run_change(write, change, &params, true).await?,
@@ -100,6 +102,27 @@ impl Session {
         })
     }
 
+    /// Refuses what the user may not do with the table.
+    fn check_rights(&self, write: &TableWrite) -> Result<()> {
+        let world = self.world.tenant()?;
+        let table = Relation::Table(write.def.clone());
+        let own = match &write.action {
+            Action::Insert(_) => Privilege::Insert,
+            Action::Update(_) => Privilege::Update,
+            Action::Delete(_) => Privilege::Delete,
+        };
+        rights::require(world, &table, own)?;
+        if let Action::Insert(plan) = &write.action
+            && plan.conflict.as_ref().is_some_and(|conflict| conflict.update.is_some())
+        {
+            rights::require(world, &table, Privilege::Update)?;
+        }
+        match write.reads {
+            true => rights::require(world, &table, Privilege::Select),
+            false => Ok(()),
+        }
+    }
+
     /// RETURNING.
     async fn returned(
         &self,
@@ -122,10 +145,9 @@ impl Session {
         let columns = rows.columns().iter().cloned().chain(beside).collect();
         let rows = batch(schema, columns, count)?;
         let values = compute.run(self, &rows, params).await?;
-        let fields = values
-            .iter()
-            .enumerate()
-            .map(|(i, v)| datafusion::arrow::datatypes::Field::new(format!("r{i}"), v.data_type().clone(), true));
+        let fields = values.iter().enumerate().map(|(i, v)| {
+            datafusion::arrow::datatypes::Field::new(format!("r{i}"), v.data_type().clone(), true)
+        });
         batch(Arc::new(Schema::new(fields.collect::<Vec<_>>())), values, count)
     }
 
@@ -166,10 +188,8 @@ impl Session {
                 read.old
             }
             true => {
-                let new = self
-                    .with_sets(&write.rules, &read.old, &change.sets, &read.sets)
-                    .await?;
-                let new = self.judged(&write.rules, new).await?;
+                let new = self.with_sets(&write.rules, &read.old, &change.sets, &read.sets).await?;
+                let new = self.judged(&write.rules, new, &[Judge::new_rows(PolicyCommand::Update, write.reads)]).await?;
                 let changed = Changed {
                     ids: read.ids,
                     old: read.old,
@@ -201,11 +221,7 @@ impl Session {
         let plan = match values.is_empty() {
             true => &change.input,
             false => {
-                filled = change
-                    .input
-                    .clone()
-                    .with_param_values(values)
-                    .map_err(from_datafusion)?;
+                filled = change.input.clone().with_param_values(values).map_err(from_datafusion)?;
                 &filled
             }
         };
@@ -220,7 +236,7 @@ impl Session {
     }
 
     /// Rows with their new values.
-    async fn with_sets(
+    pub(super) async fn with_sets(
         &self,
         rules: &Rules,
         old: &RecordBatch,
@@ -250,9 +266,7 @@ impl Session {
         let def = &write.def;
         let rows = match &plan.source {
             Source::Rows { rows, computed, from } => {
-                let given = self
-                    .cells(def, &plan.places, (rows, computed, from), (params, types))
-                    .await?;
+                let given = self.cells(def, &plan.places, (rows, computed, from), (params, types)).await?;
                 self.completed(rules, plan, given, rows.len()).await?
             }
             Source::Query {
@@ -288,7 +302,8 @@ impl Session {
                 concat_batches(&rules.schema, &parts).map_err(Error::internal)?
             }
         };
-        let rows = self.judged(rules, rows).await?;
+        let reads = write.returning.is_some() || plan.conflict.is_some();
+        let rows = self.judged(rules, rows, &[Judge::new_rows(PolicyCommand::Insert, reads)]).await?;
         let mut effects = Effects::default();
         let (count, rows) = match &plan.conflict {
             None => {
@@ -376,7 +391,7 @@ impl Session {
             let given = assigned_columns(def, &plan.places, from, &part)?;
             let given = given.into_iter().map(|c| vec![Some(c)]).collect();
             let part = self.completed(rules, plan, given, part.num_rows()).await?;
-            let part = self.judged(rules, part).await?;
+            let part = self.judged(rules, part, &[Judge::new_rows(PolicyCommand::Insert, false)]).await?;
             self.claim_keys(def, &part).await?;
             let newest = world.newest()?;
             newest.table(def.oid).await?;
@@ -392,172 +407,10 @@ impl Session {
         self.settle(effects).await?;
         Ok(count)
     }
-
-    /// ON CONFLICT. Gives the rows that were inserted or updated, in order.
-    async fn insert_or(
-        &self,
-        rules: &Rules,
-        conflict: &Conflict,
-        rows: RecordBatch,
-        params: &[ArrayRef],
-        effects: &mut Effects,
-    ) -> Result<RecordBatch> {
-        let (fresh, there) = self.conflicts(rules, conflict, &rows).await?;
-        let inserted = taken(&rows, &fresh)?;
-        let mut of: Vec<(usize, RecordBatch, usize)> = Vec::new();
-        if let Some(update) = &conflict.update {
-            let (at, new) = self
-                .update_conflicting(rules, update, &rows, there, params, effects)
-                .await?;
-            of.extend(at.into_iter().enumerate().map(|(i, at)| (at, new.clone(), i)));
-        }
-        self.insert_rows(rules, &inserted, effects).await?;
-        of.extend(fresh.iter().enumerate().map(|(i, at)| (*at, inserted.clone(), i)));
-        of.sort_by_key(|(at, ..)| *at);
-        let parts: Vec<RecordBatch> = of.iter().map(|(_, rows, i)| rows.slice(*i, 1)).collect();
-        concat_batches(&rules.schema, &parts).map_err(Error::internal)
-    }
-
-    /// Which rows are new, and which are there already under which number.
-    async fn conflicts(
-        &self,
-        rules: &Rules,
-        conflict: &Conflict,
-        rows: &RecordBatch,
-    ) -> Result<(Vec<usize>, Vec<(usize, RowId)>)> {
-        let world = self.world.tenant()?;
-        let def = &rules.def;
-        let judges = |oid| conflict.arbiters.is_empty() || conflict.arbiters.contains(&oid);
-        let indexes: Vec<_> = def.indexes.iter().filter(|i| i.unique && judges(i.oid)).collect();
-        let mut there: HashMap<usize, RowId> = HashMap::new();
-        let mut skipped = vec![false; rows.num_rows()];
-        for index in indexes {
-            let Some(places) = places_of(def, index).filter(|_| index.predicate.is_none()) else {
-                continue;
-            };
-            let columns: Vec<ArrayRef> = places.iter().map(|&p| rows.column(p).clone()).collect();
-            let keys = keys_of(index, &columns, rows.num_rows())?;
-            let present: Vec<_> = keys.iter().flatten().cloned().collect();
-            world.lock_keys(def.oid, index.oid, &present, Mode::Exclusive).await?;
-            let table = world.newest()?.table(def.oid).await?;
-            let mut seen = std::collections::HashSet::new();
-            for (at, key) in keys.iter().enumerate() {
-                let Some(key) = key else { continue };
-                match table.lookup(index.oid, key).first() {
-                    Some(row) => {
-                        there.entry(at).or_insert(*row);
-                    }
-                    None if there.contains_key(&at) || skipped[at] => {}
-                    None if seen.insert(key) => {}
-                    // The same key twice in one statement.
-                    None if conflict.update.is_none() => skipped[at] = true,
-                    None => return Err(second_time()),
-                }
-            }
-        }
-        let fresh = (0..rows.num_rows())
-            .filter(|at| !there.contains_key(at) && !skipped[*at])
-            .collect();
-        let mut there: Vec<(usize, RowId)> = there.into_iter().collect();
-        there.sort_unstable();
-        Ok((fresh, there))
-    }
-
-    /// DO UPDATE. Gives the places of the rows that were updated, and the rows as they are then.
-    async fn update_conflicting(
-        &self,
-        rules: &Rules,
-        update: &ConflictUpdate,
-        rows: &RecordBatch,
-        there: Vec<(usize, RowId)>,
-        params: &[ArrayRef],
-        effects: &mut Effects,
-    ) -> Result<(Vec<usize>, RecordBatch)> {
-        let world = self.world.tenant()?;
-        let def = &rules.def;
-        let none = || Ok((Vec::new(), RecordBatch::new_empty(rules.schema.clone())));
-        if there.is_empty() {
-            return none();
-        }
-        let ids: Vec<RowId> = there.iter().map(|(_, row)| *row).collect();
-        let mut distinct = ids.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let mode = match sets_a_key(def, &update.sets) {
-            true => Mode::Exclusive,
-            false => Mode::NoKeyExclusive,
-        };
-        world.lock_rows(def.oid, &distinct, mode).await?;
-        if world.isolation() != Isolation::ReadCommitted && !world.unchanged(def.oid, &distinct)? {
-            return Err(concurrent());
-        }
-        // Keys are locked, so these are the rows that have them: as they are by now.
-        let (found, old) = read_rows(&world.newest()?, def, &ids).await?;
-        if found.len() != ids.len() {
-            return Err(concurrent());
-        }
-        let places: Vec<usize> = there.iter().map(|(at, _)| *at).collect();
-        let excluded = taken(rows, &places)?;
-        let both = old.columns().iter().chain(excluded.columns()).cloned().collect();
-        let fields = old
-            .schema()
-            .fields()
-            .iter()
-            .chain(excluded.schema().fields())
-            .cloned()
-            .collect::<Vec<_>>();
-        let both = batch(Arc::new(Schema::new(fields)), both, ids.len())?;
-        let mut values = update.compute.run(self, &both, params).await?;
-        let (mut at, mut ids, mut old) = (places, ids, old);
-        if update.filtered
-            && let Some(verdict) = values.pop()
-        {
-            let verdict = verdict
-                .as_boolean_opt()
-                .ok_or_else(|| Error::new(Code::DatatypeMismatch, "argument of WHERE must be type boolean"))?
-                .clone();
-            let kept: Vec<usize> = (0..ids.len())
-                .filter(|&i| verdict.is_valid(i) && verdict.value(i))
-                .collect();
-            let chosen = UInt64Array::from_iter_values(kept.iter().map(|&k| k as u64));
-            values = values
-                .iter()
-                .map(|v| take(v, &chosen, None).map_err(Error::internal))
-                .collect::<Result<_>>()?;
-            old = taken(&old, &kept)?;
-            at = kept.iter().map(|&k| at[k]).collect();
-            ids = kept.iter().map(|&k| ids[k]).collect();
-        }
-        let mut once = std::collections::HashSet::new();
-        if !ids.iter().all(|id| once.insert(*id)) {
-            return Err(second_time());
-        }
-        if ids.is_empty() {
-            return none();
-        }
-        let new = self.with_sets(rules, &old, &update.sets, &values).await?;
-        let new = self.judged(rules, new).await?;
-        let changed = Changed {
-            ids,
-            old,
-            new: new.clone(),
-        };
-        self.update_rows(rules, changed, effects).await?;
-        Ok((at, new))
-    }
-}
-
-/// 21000.
-fn second_time() -> Error {
-    Error::new(
-        Code::CardinalityViolation,
-        "ON CONFLICT DO UPDATE command cannot affect row a second time",
-    )
-    .with_hint("Ensure that no rows proposed for insertion within the same command have duplicate constrained values.")
 }
 
 /// Whether a column of a unique key, or of one that others refer to, is set.
-fn sets_a_key(def: &TableDef, sets: &[Set]) -> bool {
+pub(super) fn sets_a_key(def: &TableDef, sets: &[Set]) -> bool {
     let is_key = |id: u16| {
         let keys = def.indexes.iter().filter(|i| i.unique).flat_map(|i| &i.keys);
         let mut keys = keys.map(|key| &key.key);
@@ -580,7 +433,7 @@ async fn ahead(rows: &mut RowStream) -> Result<(Vec<RecordBatch>, bool)> {
     Ok((first, false))
 }
 
-fn batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+pub(super) fn batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
     let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema, columns, &options).map_err(Error::internal)
 }
@@ -591,10 +444,8 @@ fn first_of_each(rows: RecordBatch) -> Result<RecordBatch> {
         return Err(Error::internal("rows without numbers"));
     };
     let mut seen = std::collections::HashSet::with_capacity(ids.len());
-    let first: datafusion::arrow::array::BooleanArray = ids
-        .iter()
-        .map(|id| Some(id.is_some_and(|id| seen.insert(id))))
-        .collect();
+    let first: datafusion::arrow::array::BooleanArray =
+        ids.iter().map(|id| Some(id.is_some_and(|id| seen.insert(id)))).collect();
     match first.true_count() == first.len() {
         true => Ok(rows),
         false => filter_record_batch(&rows, &first).map_err(Error::internal),
@@ -611,10 +462,7 @@ impl Read {
         schema: &SchemaRef,
     ) -> Result<Self> {
         let ids = rows.columns().first().and_then(|c| c.as_primitive_opt::<UInt64Type>());
-        let ids = ids
-            .ok_or_else(|| Error::internal("rows without numbers"))?
-            .values()
-            .to_vec();
+        let ids = ids.ok_or_else(|| Error::internal("rows without numbers"))?.values().to_vec();
         let columns = rows.columns().iter().skip(1).take(width).cloned().collect();
         Ok(Self {
             old: batch(schema.clone(), columns, ids.len())?,

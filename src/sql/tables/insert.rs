@@ -194,6 +194,7 @@ impl Session {
                     conflict,
                     ignored,
                 }),
+                reads: returning.is_some(),
                 returning,
                 placeholders,
             },
