@@ -325,7 +325,7 @@ impl Session {
             self.look().await?;
         }
         let answer = self.run(prepared, params).await?;
-        self.trail_ended();
+        self.trail_ended(matches!(answer, Answer::Copy(_)));
         Ok(answer)
     }
 
