@@ -114,6 +114,10 @@ codes! {
     Io = "58030", Stop;
     /// A provider of models failed; what it said is in the detail.
     ProviderFailed = "58030", Retry;
+    /// A sequence has given its last number.
+    SequenceExhausted = "2200H", Fix;
+    DeadlockDetected = "40P01", Retry;
+    LockNotAvailable = "55P03", Retry;
     /// Nothing of this id is here, be it another user's, another tenant's or nobody's.
     NoDataFound = "P0002", Fix;
     /// A stored value that does not open under its tenant's key.

@@ -10,6 +10,7 @@
 //! - [`codec`]: bytes that sort, and PostgreSQL's types in Arrow
 //! - [`tenant`]: the wall: who exists, the sealed store, logins
 //! - [`ledger`]: what was used and what it costs; budgets, limits, reservations
+//! - [`policy`]: what a tenant must comply with; its audit log
 //! - [`table`]: what a tenant has made: tables, their rows, transactions on them
 //! - [`vector`]: checked embeddings, distances, exact search
 //! - [`ai`]: chunking, retrieval, the gate to models, conversations, the response cache
@@ -35,8 +36,8 @@
 //! [`ledger::Account`] to reserve the worst case: one lock of the tenant decides over all budgets and rate
 //! limits, one commit makes it durable. Then [`ai::provider`] is called, once. How that ended becomes one
 //! usage line, in one commit with the counters, the freed reservation and whatever belongs to the answer;
-//! only then is it given, or tried again. A reservation that a crash left is settled when the tenant is
-//! next opened, as if all of it had been used.
+//! only then is it given, or tried again. A reservation that a crash left is settled when the process starts
+//! again, as if all of it had been used.
 //!
 //! # Invariants
 //!
@@ -56,6 +57,7 @@ pub mod config;
 pub mod error;
 pub mod ledger;
 pub mod limits;
+pub mod policy;
 pub mod server;
 pub mod sql;
 pub mod table;

@@ -281,7 +281,8 @@ pub const WEBHOOK_ATTEMPTS: u32 = 5;
 pub const WEBHOOK_BACKOFF: Duration = Duration::from_secs(1);
 /// Longest time of one attempt.
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is looked whether a tenant's documents must be embedded by another model.
+/// How often it is looked whether a tenant's documents must be embedded by another model, and whether a limit that
+/// keeps such a job from going on was raised.
 pub const REEMBED_POLL: Duration = Duration::from_secs(5);
 /// Longest time of one call that embeds documents anew.
 pub const REEMBED_CALL: Duration = Duration::from_secs(60);
@@ -289,8 +290,6 @@ pub const REEMBED_CALL: Duration = Duration::from_secs(60);
 pub const REEMBED_ATTEMPTS: u32 = 6;
 /// See [`REEMBED_ATTEMPTS`].
 pub const REEMBED_BACKOFF: Duration = Duration::from_secs(1);
-/// Longest pause of a job before it asks again whether a limit allows it to go on.
-pub const REEMBED_PAUSE: Duration = Duration::from_secs(60);
 /// Rounds of what was written meanwhile before writers wait for the last one.
 pub const REEMBED_ROUNDS: u32 = 5;
 /// How long writers wait for that at most, before they are let through once more.
@@ -320,3 +319,51 @@ pub const SESSION_CHANNELS: usize = 1_000;
 /// Bytes of rows that a cursor keeps: one that scrolls, or that outlives its transaction.
 pub const CURSOR_BYTES: usize = 32 << 20;
 const _: () = assert!(CURSOR_BYTES < TENANT_QUERY_BYTES);
+
+/// Entries of a tenant's audit log that wait in memory for a commit; what comes beyond is counted.
+pub const AUDIT_WAITING: usize = 50_000;
+/// Of these so many go with one commit.
+pub const AUDIT_A_COMMIT: usize = 1_000;
+/// Bytes of a name in an entry, and of the message of a refusal.
+pub const AUDIT_NAME_BYTES: usize = 1 << 10;
+/// See [`AUDIT_NAME_BYTES`].
+pub const AUDIT_MESSAGE_BYTES: usize = 512;
+/// Bytes of a prompt in an entry, where prompts are logged.
+pub const AUDIT_PROMPT_BYTES: usize = 4 << 10;
+const _: () = assert!(AUDIT_A_COMMIT * (3 * AUDIT_NAME_BYTES + 2 * AUDIT_PROMPT_BYTES) < VALUE_BYTES);
+/// How long a statement that is cancelled may still take to give an answer that was just paid for.
+pub const ANSWER_GRACE: Duration = Duration::from_secs(1);
+/// Statements of one transaction that have entries of their own; beyond, those that do the same to the same
+/// share one.
+pub const AUDIT_TRAIL: usize = 1_000;
+
+/// Rows of a block of a table.
+pub const BLOCK_ROWS: usize = 8_192;
+/// Rows of one batch of a scan.
+pub const SCAN_ROWS: usize = 8_192;
+const _: () = assert!(BLOCK_ROWS <= SCAN_ROWS);
+/// Bytes of a block's values in memory; rows that are larger make blocks of fewer rows.
+pub const BLOCK_BYTES: usize = 16 << 20;
+const _: () = assert!(BLOCK_BYTES * 2 < COMMIT_BYTES);
+/// Columns of blocks that one tenant keeps at hand, in bytes.
+pub const TABLE_CACHE_BYTES: usize = 256 << 20;
+/// Memory that the indexes of one tenant's tables and the rows that are in no block may take. A row in no block takes
+/// its bytes and 64 more; an entry of an index 51 bytes, and its key's bytes where the key is longer than 22.
+pub const TENANT_TABLE_BYTES: usize = 1 << 30;
+/// Rows in no block at which a table is folded.
+pub const FOLD_ROWS: usize = 2 * BLOCK_ROWS;
+/// A block is written anew when more than one in so many of its rows have changed or are gone.
+pub const FOLD_SHARE: usize = 4;
+/// Rows or keys locked one by one; for more the table is locked.
+pub const ROW_LOCKS: usize = 10_000;
+/// Locks that one transaction may hold.
+pub const TRANSACTION_LOCKS: usize = 200_000;
+const _: () = assert!(ROW_LOCKS < TRANSACTION_LOCKS);
+/// Numbers of a sequence that are written ahead; a crash may lose as many.
+pub const SEQUENCE_AHEAD: u64 = 32;
+/// Numbers of a sequence that are taken at once.
+pub const SEQUENCE_NUMBERS: u64 = 1_000_000;
+/// How long the work on tables in the background rests after it has failed.
+pub const FOLD_REST: Duration = Duration::from_secs(1);
+/// Cells that are removed in one commit in the background.
+pub const GARBAGE_CELLS: usize = 1_000;

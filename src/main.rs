@@ -4,6 +4,7 @@
 use std::{error::Error as _, io::Write, net::SocketAddr, process::ExitCode, sync::Arc};
 
 use bulkhead::{
+    ai::trust::Authorities,
     config::{self, Command, Config, LogLevel},
     error::{Error, Result},
     limits,
@@ -91,7 +92,8 @@ async fn serve(config: Config) -> Result<()> {
         tls: config.tls,
         require_tls: config.require_tls,
     };
-    let running = Running::start(open, &listen).await?;
+    let authorities = config.provider_ca.as_deref().map(Authorities::load).transpose()?;
+    let running = Running::start(open, &listen, authorities.unwrap_or_default()).await?;
     say(&format!("listening on {}", running.address));
     tracing::info!(address = %running.address, region = config.region, "serving");
     told_to_stop.await;
@@ -111,7 +113,7 @@ struct Running {
 
 impl Running {
     /// Opens the data directory and listens.
-    async fn start(open: OpenOptions, listen: &ServerOptions) -> Result<Self> {
+    async fn start(open: OpenOptions, listen: &ServerOptions, authorities: Authorities) -> Result<Self> {
         let (directory, generated) = Directory::open(open)?;
         // At once: whatever fails after this, the password is stored and is not shown again.
         if let Some(Generated(password)) = generated {
@@ -119,7 +121,7 @@ impl Running {
                 "operator '{FIRST_OPERATOR}' was created with the password {password} (shown this once)"
             ));
         }
-        let engine = Engine::new(directory.clone())?;
+        let engine = Engine::trusting(directory.clone(), authorities)?;
         let server = Server::bind(listen, engine.clone()).await?;
         let (stop_server, stop_background) = (CancellationToken::new(), CancellationToken::new());
         Ok(Self {

@@ -431,3 +431,116 @@ async fn a_job_that_failed_is_tried_again_when_asked() {
         "42501"
     );
 }
+
+/// A job that a budget stops says so and waits, while searches go on over the old vectors; it goes on once the budget is
+/// raised, and never spends more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_waits_for_its_budget() {
+    let provider = Provider::start();
+    let mut server = served(&provider, &["embed-32"], &["acme"]).await;
+    let client = server.connect("acme", "owner").await;
+    insert(&client, 0..300).await;
+    let operator = server.operator().await;
+    // For two or three of the five calls that it takes.
+    let spent = "SELECT COALESCE(sum(cost_usd), 0)::float8 FROM bulkhead.usage WHERE operation = 'embed' AND model = 'embed-32'";
+    run(&operator, "SELECT bulkhead.set_budget('acme', 'day', 0.000030)").await;
+    set_model(&server, "acme", "embed-32").await;
+    let waiting = until(&client, "waits", |job| job[3].contains("daily_budget")).await;
+    assert_eq!(waiting[0], "running");
+    let done: i64 = waiting[1].parse().expect("a number");
+    assert!((1..300).contains(&done), "{done} done");
+    let search = "SELECT title FROM ai.search('harbour number7', k => 1, mode => 'vector')";
+    assert_eq!(one(&client, search).await.as_deref(), Some("title 7"));
+    let old = "SELECT DISTINCT embedding_model FROM chunks";
+    assert_eq!(one(&client, old).await.as_deref(), Some("builtin-hash-1024"));
+    let used: f64 = one(&client, spent)
+        .await
+        .and_then(|n| n.parse().ok())
+        .expect("a number");
+    assert!(used > 0.0 && used <= 0.000_030, "{used}");
+    run(&operator, "SELECT bulkhead.set_budget('acme', 'day', 100)").await;
+    let finished = until(&client, "done", |job| job[0] == "succeeded").await;
+    assert_eq!((&finished[1], &finished[4]), (&"300".into(), &waiting[4]));
+    assert_vectors(&client, "embed-32", 32).await;
+    // What was embedded before the budget was used up is not sent again.
+    assert_eq!(inputs(&provider).len(), 300);
+    server.assert_alive();
+}
+
+/// Another model is set while a job runs: that job ends, its vectors go, and the last model that was set is the one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_model_that_was_set_is_the_one() {
+    let provider = Provider::start();
+    let mut server = served(
+        &provider,
+        &["embed-64-wait-150", "embed-16", "embed-8-stall"],
+        &["acme"],
+    )
+    .await;
+    let client = server.connect("acme", "owner").await;
+    insert(&client, 0..300).await;
+    set_model(&server, "acme", "embed-64-wait-150").await;
+    let first = until(&client, "embeds", |job| job[0] == "running" && job[1] != "0").await;
+    set_model(&server, "acme", "embed-16").await;
+    let second = until(&client, "done", |job| job[0] == "succeeded").await;
+    assert_ne!(first[4], second[4]);
+    let all = rows(&client, "SELECT state, message FROM bulkhead.jobs ORDER BY created_at").await;
+    assert_eq!(
+        all,
+        [["failed", "another embedding model was set"], ["succeeded", "NULL"]]
+    );
+    assert_vectors(&client, "embed-16", 16).await;
+    let nearest = "SELECT content FROM vector_search('chunks', 'title 7 the harbour number7 opens at nine', 1)";
+    assert_eq!(
+        one(&client, nearest).await.as_deref(),
+        Some("the harbour number7 opens at nine")
+    );
+    // And back again while one runs that never gets anywhere: nothing is sent anew for what is there.
+    let sent = inputs(&provider).len();
+    set_model(&server, "acme", "embed-8-stall").await;
+    until(&client, "begun", |job| job[0] == "running").await;
+    set_model(&server, "acme", "embed-16").await;
+    until(&client, "given up", |job| job[0] == "failed").await;
+    assert_vectors(&client, "embed-16", 16).await;
+    assert!(
+        inputs(&provider).len() <= sent + 64,
+        "the vectors that are there are made again"
+    );
+    server.assert_alive();
+}
+
+/// Another provider is another model though the name and the length of its vectors are the same: everything is
+/// embedded anew, and no vector of one is compared with one of the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_name_elsewhere_is_another_model() {
+    let (here, elsewhere) = (Provider::start(), Provider::start());
+    let mut server = served(&here, &["embed-16"], &["acme"]).await;
+    let operator = server.operator().await;
+    let url = elsewhere.base_url();
+    run(
+        &operator,
+        &format!(
+            "INSERT INTO bulkhead.providers (name, base_url) VALUES ('other', '{url}'); \
+             INSERT INTO bulkhead.model_prices (provider, model, valid_from, input_nanousd, cached_input_nanousd, \
+             output_nanousd, reasoning_nanousd, embedding_nanousd) VALUES ('other', 'embed-16', '2020-01-01', 0, 0, 0, 0, {PRICE})"
+        ),
+    )
+    .await;
+    set_model(&server, "acme", "embed-16").await;
+    let client = server.connect("acme", "owner").await;
+    insert(&client, 0..20).await;
+    assert_eq!((inputs(&here).len(), inputs(&elsewhere).len()), (20, 0));
+    run(
+        &operator,
+        "UPDATE bulkhead.models SET provider = 'other' WHERE name = 'embed-16'",
+    )
+    .await;
+    let done = until(&client, "done", |job| job[0] == "succeeded").await;
+    assert_eq!(done[1], "20");
+    assert_eq!((inputs(&here).len(), inputs(&elsewhere).len()), (20, 20));
+    run(&client, "SELECT * FROM ai.search('harbour number7')").await;
+    insert(&client, 20..21).await;
+    assert_eq!((inputs(&here).len(), inputs(&elsewhere).len()), (20, 22));
+    assert_vectors(&client, "embed-16", 16).await;
+    server.assert_alive();
+}

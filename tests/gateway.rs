@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "gateway/audit.rs"]
+mod audit;
 #[path = "gateway/crash.rs"]
 mod crash;
 #[path = "gateway/faults.rs"]

@@ -9,6 +9,8 @@ mod answers;
 mod drops;
 #[path = "provider/faults.rs"]
 mod faults;
+#[path = "provider/https.rs"]
+mod https;
 #[path = "provider/secrets.rs"]
 mod secrets;
 

@@ -28,4 +28,5 @@ mod sentences;
 mod stemmer;
 pub mod terms;
 pub mod tokens;
+pub mod trust;
 pub mod webhook;

@@ -16,6 +16,7 @@ use reqwest::{StatusCode, header::CONTENT_TYPE};
 use sha2::Sha256;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
+use super::trust::{Authorities, crypto};
 use crate::{
     ledger::{alert::Alert, plan::TenantPlan},
     limits,
@@ -63,11 +64,20 @@ impl Sent {
 /// Connections to webhooks, for the whole process. Made at the first use: where none is set, none is needed.
 #[derive(Default)]
 pub struct Webhooks {
+    authorities: Authorities,
     encrypted: Mutex<Option<reqwest::Client>>,
     plain: Mutex<Option<reqwest::Client>>,
 }
 
 impl Webhooks {
+    /// No connections yet; these are trusted, too.
+    pub fn trusting(authorities: Authorities) -> Self {
+        Self {
+            authorities,
+            ..Self::default()
+        }
+    }
+
     /// Posts the alerts that come, each to the address of that moment, until there is nobody left to send any.
     pub async fn forward(&self, tenant: &Tenant, mut alerts: Receiver<Alert>) {
         loop {
@@ -128,7 +138,7 @@ impl Webhooks {
         let slot = if is_https { &self.encrypted } else { &self.plain };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_none() {
-            *slot = client(is_https)
+            *slot = client(&self.authorities, is_https)
                 .inspect_err(|error| tracing::error!(%error, "no webhook can be called"))
                 .ok();
         }
@@ -136,10 +146,9 @@ impl Webhooks {
     }
 }
 
-fn client(is_https: bool) -> reqwest::Result<reqwest::Client> {
-    // The HTTP client panics without a process-wide choice. If one was made already, it stands.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
+fn client(authorities: &Authorities, is_https: bool) -> reqwest::Result<reqwest::Client> {
+    crypto();
+    let builder = reqwest::Client::builder()
         .user_agent("bulkhead")
         .timeout(limits::WEBHOOK_TIMEOUT)
         .pool_max_idle_per_host(0)
@@ -148,11 +157,7 @@ fn client(is_https: bool) -> reqwest::Result<reqwest::Client> {
         .referer(false)
         .no_proxy()
         .http1_only();
-    if !is_https {
-        // Without this it wants the system's certificates even for an unencrypted connection.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build()
+    authorities.apply(builder, is_https).build()
 }
 
 /// Up to a quarter more, so that what failed together does not come back together.

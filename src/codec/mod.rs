@@ -3,6 +3,7 @@
 //! Nothing here knows a tenant: these are pure functions over bytes and Arrow fields.
 
 pub mod array_text;
+pub mod chain;
 pub(crate) mod datetime;
 pub mod key;
 pub(crate) mod numeric;

@@ -49,6 +49,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Whether logins over plaintext are refused.
     pub require_tls: bool,
+    /// PEM file of certificate authorities that providers and webhooks may have, beside the system's.
+    pub provider_ca: Option<PathBuf>,
     /// Where this server runs, as data-residency rules name it.
     pub region: Option<String>,
     /// Where the key that wraps all tenants' keys comes from.
@@ -154,6 +156,9 @@ struct ServeFlags {
     /// Serve plaintext to other machines; with --tls-cert, also to clients that do not ask for TLS
     #[arg(long)]
     allow_plaintext: bool,
+    /// PEM file of certificate authorities to trust at providers and webhooks, beside the system's
+    #[arg(long, value_name = "FILE")]
+    provider_ca: Option<String>,
     /// Region this server runs in, for data residency
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
@@ -172,13 +177,14 @@ struct ServeFlags {
 }
 
 impl ServeFlags {
-    fn given(self) -> [(&'static str, Option<String>); 10] {
+    fn given(self) -> [(&'static str, Option<String>); 11] {
         [
             ("data", self.data),
             ("listen", self.listen),
             ("tls_cert", self.tls_cert),
             ("tls_key", self.tls_key),
             ("allow_plaintext", self.allow_plaintext.then(|| "true".to_owned())),
+            ("provider_ca", self.provider_ca),
             ("region", self.region),
             ("config", self.config),
             ("master_key_file", self.master_key_file),
@@ -353,6 +359,7 @@ impl RawConfig {
             require_tls: tls.is_some() && !allow_plaintext,
             tls,
             master_key,
+            provider_ca: self.path("provider_ca"),
             region: self.checked("region", region)?,
             min_free_bytes: self
                 .checked("min_free_mib", mebibytes)?

@@ -62,6 +62,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         places: Places::Everywhere,
     },
     Setting {
+        name: "provider_ca",
+        allowed: "the path of a PEM file of certificates",
+        places: Places::Everywhere,
+    },
+    Setting {
         name: "region",
         allowed: "1 to 63 of a-z, 0-9 and '-'",
         places: Places::Everywhere,

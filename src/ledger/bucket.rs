@@ -300,6 +300,11 @@ mod tests {
             }
         });
         let (bucket, taken, latest, refused) = shared.into_inner().unwrap();
+        let bound = capacity + latest * capacity / period;
+        println!(
+            "{} decisions, {THREADS} threads: {taken} units admitted of {bound} at most, {refused} refused",
+            THREADS * DECISIONS
+        );
         assert!(
             refused > 100_000 && taken > 5 * capacity,
             "both outcomes were met: {taken} {refused}"

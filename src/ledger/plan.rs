@@ -36,6 +36,42 @@ pub struct TenantPlan {
     pub allow_unpriced: bool,
     /// Limits of each single user.
     pub user_limits: UserLimits,
+    /// How much the audit log tells.
+    pub logging: Level,
+}
+
+/// How much a tenant's audit log tells: `logging_level` in SQL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Level {
+    /// Logins, changes of tables, users and settings, writes, calls of models, and whatever was refused.
+    #[default]
+    Standard,
+    /// Nothing.
+    None,
+    /// Reads, too.
+    Full,
+    /// As [`Level::Full`], and the prompts of calls.
+    Prompts,
+}
+
+impl Level {
+    /// All of them, the fewest entries first.
+    pub const ALL: &'static [Self] = &[Self::None, Self::Standard, Self::Full, Self::Prompts];
+
+    /// Its name in SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Standard => "standard",
+            Self::Full => "full",
+            Self::Prompts => "prompts",
+        }
+    }
+
+    /// The one of this name in SQL.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|level| level.as_str() == text)
+    }
 }
 
 /// One version of a system prompt.
@@ -86,6 +122,7 @@ impl Default for TenantPlan {
             webhook: None,
             allow_unpriced: false,
             user_limits: UserLimits::default(),
+            logging: Level::default(),
         }
     }
 }
@@ -106,7 +143,9 @@ impl TenantPlan {
     pub fn decode(value: &[u8]) -> Result<Self> {
         match value {
             [] => Ok(Self::default()),
-            _ => row::decode("plan", value),
+            // One that was stored before there were levels ends before it.
+            _ => row::decode("plan", value)
+                .or_else(|damage| row::decode("plan", &[value, &[0]].concat()).map_err(|_| damage)),
         }
     }
 
@@ -153,6 +192,10 @@ mod tests {
         plan.set_system_prompt(Some("Answer in verse.".to_owned()), 5);
         plan.set_budget(Window::Day, Some(Nano(7)), true).unwrap();
         plan.user_limits.tokens_per_day = Some(9);
+        let stored = plan.encode().unwrap();
+        assert_eq!(TenantPlan::decode(&stored).unwrap(), plan);
+        assert_eq!(TenantPlan::decode(&stored[..stored.len() - 1]).unwrap(), plan);
+        plan.logging = Level::Full;
         assert_eq!(TenantPlan::decode(&plan.encode().unwrap()).unwrap(), plan);
         assert!(TenantPlan::decode(&[9]).is_err());
     }

@@ -132,7 +132,15 @@ fn check_name(name: &str) -> Result<()> {
 /// # Errors
 /// [`Code::CheckViolation`] if it is not http or https, names a user or a password, or has a query or
 /// a fragment. The message does not repeat it.
-pub fn origin(url: &str) -> Result<String> {
+pub fn origin(text: &str) -> Result<String> {
+    Ok(url(text)?.origin().ascii_serialization())
+}
+
+/// A URL that can be called; [`origin`] says which cannot.
+///
+/// # Errors
+/// See [`origin`].
+pub fn url(url: &str) -> Result<Url> {
     let hint = "such as https://api.openai.com/v1 or http://127.0.0.1:11434/v1";
     let refuse = |why: &str| violated(format!("the URL {why}")).with_hint(hint);
     if url.len() > limits::URL_BYTES || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
@@ -148,7 +156,7 @@ pub fn origin(url: &str) -> Result<String> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(refuse("must not hold a query or a fragment"));
     }
-    Ok(url.origin().ascii_serialization())
+    Ok(url)
 }
 
 /// All providers of one generation, by name.

@@ -70,6 +70,13 @@ impl TableCall {
     }
 }
 
+impl TableCall {
+    /// The function's name.
+    pub(super) fn function_name(&self) -> &'static str {
+        self.function.name
+    }
+}
+
 impl fmt::Debug for TableCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         UserDefinedLogicalNodeCore::fmt_for_explain(self, f)

@@ -76,7 +76,10 @@ impl Session {
             }
             Statement::Explain { describe_alias, .. } => match describe_alias {
                 ast::DescribeAlias::Explain => self.explain(statement).await,
-                _ => Err(Error::new(Code::Syntax, format!("syntax error at or near \"{describe_alias}\""))),
+                _ => Err(Error::new(
+                    Code::Syntax,
+                    format!("syntax error at or near \"{describe_alias}\""),
+                )),
             },
             Statement::Prepare {
                 name,
@@ -154,7 +157,7 @@ impl Session {
         match &*self.world {
             World::Tenant(world) => {
                 self.point_of_no_return();
-                statement.run(&world.tenant, &world.user).await?;
+                statement.run(world).await?;
                 if statement.is_own_password(&world.user) {
                     self.admit_again()?;
                 }

@@ -208,6 +208,9 @@ impl Session {
         if self.world.operator().is_ok() {
             self.point_of_no_return();
         }
+        if let World::Tenant(world) = &*self.world {
+            world.wrote(count);
+        }
         let written = writer(self.world.clone(), change).await?;
         // Before the commit: an error in RETURNING undoes the write.
         let returned = match &write.returning {

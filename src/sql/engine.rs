@@ -19,15 +19,16 @@ use datafusion::{
     logical_expr::{AggregateUDF, ScalarUDF, WindowUDF, planner::ExprPlanner},
     prelude::SessionConfig,
 };
+use futures::{StreamExt, stream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{builtin, calls, functions, nearest::NearestRule, pg, reembed, world::TenantState, yielding::Yielding};
 use crate::{
-    ai::{gate::Gate, tokens, webhook::Webhooks},
+    ai::{gate::Gate, provider::Upstreams, tokens, trust::Authorities, webhook::Webhooks},
     error::{Code, Error, Result},
     ledger::{
-        self,
+        self, account,
         meter::{self, Meter},
         model::Models,
         price::Prices,
@@ -37,6 +38,7 @@ use crate::{
         usage::now_micros,
     },
     limits,
+    policy::audit,
     tenant::{Directory, PerTenant, Tenant},
 };
 
@@ -83,6 +85,14 @@ impl Engine {
     /// # Errors
     /// Those of the directory.
     pub fn new(directory: Arc<Directory>) -> Result<Arc<Self>> {
+        Self::trusting(directory, Authorities::default())
+    }
+
+    /// The same; certificates of these authorities are trusted at providers and webhooks, too.
+    ///
+    /// # Errors
+    /// Those of the directory.
+    pub fn trusting(directory: Arc<Directory>, authorities: Authorities) -> Result<Arc<Self>> {
         directory.seed(ledger::defaults()?)?;
         // The tokenizer's table takes a fifth of a second to load; the first statement need not wait.
         std::thread::spawn(|| tokens::count_tokens("warm"));
@@ -96,8 +106,8 @@ impl Engine {
             prices: Arc::default(),
             models: Cached::default(),
             tiers: Arc::default(),
-            gate: Gate::default(),
-            webhooks: Arc::default(),
+            gate: Gate::new(Upstreams::trusting(authorities.clone())),
+            webhooks: Arc::new(Webhooks::trusting(authorities)),
             providers: Cached::default(),
             reembed: Notify::new(),
             operator_writes: tokio::sync::Mutex::default(),
@@ -109,19 +119,63 @@ impl Engine {
         &self.directory
     }
 
-    /// Work that goes on beside the sessions, until `stop`: counts are written each second, what has
+    /// Work that goes on beside the sessions, until `stop`: what a former process left is settled, counts and logs are written each second, what has
     /// expired is deleted each hour, fine-tunings are followed, and documents are embedded anew where another model
     /// was set.
     pub async fn background(self: Arc<Self>, stop: CancellationToken) {
+        let recovery = stop.run_until_cancelled(self.recover());
         let purger = stop.run_until_cancelled(self.purger());
         let tuner = stop.run_until_cancelled(self.tuner());
         let reembedder = stop.run_until_cancelled(reembed::run(&self));
         tokio::join!(
             meter::flusher(self.meters.clone(), stop.clone()),
+            self.auditor(&stop),
+            recovery,
             purger,
             tuner,
             reembedder
         );
+    }
+
+    /// Settles what a former process left, of every tenant.
+    async fn recover(&self) {
+        let directory = self.directory.clone();
+        let found = tokio::task::spawn_blocking(move || directory.recoveries()).await;
+        let recoveries = match found.map_err(Error::internal).flatten() {
+            Ok(recoveries) => recoveries,
+            Err(error) => {
+                tracing::error!(%error, "calls of a former process cannot be read; they are settled at logins");
+                return;
+            }
+        };
+        for recovery in recoveries {
+            let recorder = audit::recorder_of_orphans(&recovery.settings());
+            if let Err(error) = account::recover(&recovery, &recorder).await {
+                tracing::error!(%error, "calls of a former process cannot be settled; the next login tries again");
+            }
+        }
+    }
+
+    /// Writes what waits for the audit logs each [`limits::METER_INTERVAL`], and once more when told to stop.
+    async fn auditor(&self, stop: &CancellationToken) {
+        let mut failing = false;
+        loop {
+            let pause = tokio::time::sleep(limits::METER_INTERVAL);
+            let stopped = stop.run_until_cancelled(pause).await.is_none();
+            // At once, so that all of them share a few syncs of the disk.
+            let flushed = stream::iter(self.open_tenants()).map(|state| async move { state.log.flush().await });
+            let outcomes: Vec<_> = flushed.buffer_unordered(limits::GROUP_COMMITS).collect().await;
+            let failed = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).next();
+            match failed {
+                Some(error) if !failing => tracing::warn!(%error, "entries of audit logs stay in memory"),
+                None if failing => tracing::info!("entries of audit logs are written again"),
+                _ => {}
+            }
+            failing = failed.is_some();
+            if stopped {
+                return;
+            }
+        }
     }
 
     /// What the process keeps of each tenant that had a session since the start.

@@ -32,6 +32,7 @@ use crate::{
         usage::{Operation, Status, UsageLine},
     },
     limits,
+    policy::audit,
     tenant::Batch,
 };
 
@@ -92,6 +93,7 @@ impl Gateway {
                 tenant: tenant.clone(),
                 plan: account.plan()?,
                 account,
+                log: state.log.clone(),
                 prices: state.meter.prices()?,
                 user,
                 tier: state.tier(engine)?,
@@ -263,6 +265,7 @@ impl Gateway {
     /// Those of the gate; 22023 for an idempotency key that stands for another call.
     pub(super) async fn ask(&self, world: &TenantWorld, call: &Call, found: Option<&Searched>) -> Result<Given> {
         let outcome = self.ask_model(world, call, found).await;
+        let outcome = outcome.inspect_err(|error| world.refused_call(call, error));
         let (Err(error), Some(base)) = (&outcome, &call.target.base) else {
             return outcome;
         };
@@ -380,9 +383,13 @@ impl Gateway {
         mut rows: impl FnMut(&mut Batch, &Answer, &str) -> Result<()>,
     ) -> Result<Given> {
         let gate = &world.engine.gate;
-        let size = gate.size(&self.caller, call)?;
+        let refused = |error: &Error| world.refused_call(call, error);
+        let size = gate.size(&self.caller, call).inspect_err(refused)?;
         let rows = |batch: &mut Batch, answer: &Answer| rows(batch, answer, &citations(&answer.citations)?);
-        let answer = gate.complete(&self.caller, call, &size, rows).await?;
+        let answer = gate
+            .complete(&self.caller, call, &size, rows)
+            .await
+            .inspect_err(refused)?;
         Ok(Given {
             citations: citations(&answer.citations)?,
             text: answer.text,
@@ -403,9 +410,16 @@ impl Gateway {
         line.status = Status::CacheHit;
         let mut batch = self.caller.tenant.batch();
         books::record(&mut batch, &line)?;
+        let log = &self.caller.log;
+        log.write(
+            &mut batch,
+            [&audit::of_call(&line, log.prompt(&call.question).as_deref())],
+        );
         more(&mut batch);
         world.state.meter.drain_into(&mut batch)?;
+        let settling = self.caller.purse.settling();
         self.caller.tenant.commit(batch).await?;
+        drop(settling);
         Ok(Given {
             text: answer.text.clone(),
             citations: answer.citations.clone().unwrap_or_else(|| "[]".to_owned()),

@@ -13,6 +13,7 @@ use crate::{
         price::Tokens,
         usage::{Operation, UsageLine},
     },
+    policy::audit,
     tenant::Batch,
 };
 
@@ -63,6 +64,7 @@ pub(super) fn embedded(meter: &Meter, user: &str, batch: &mut Batch, tokens: i64
 pub(super) async fn settle(world: &TenantWorld, line: &UsageLine) -> Result<()> {
     let mut batch = world.tenant.batch();
     books::record(&mut batch, line)?;
+    world.state.log.write(&mut batch, [&audit::of_call(line, None)]);
     world.state.meter.drain_into(&mut batch)?;
     world.tenant.commit(batch).await
 }

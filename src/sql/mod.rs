@@ -13,6 +13,7 @@ mod cache_tests;
 mod calls;
 mod catalog;
 mod commands;
+mod commitment;
 mod complaints;
 mod copy;
 mod cursor;
@@ -43,9 +44,11 @@ mod rewrite;
 mod run;
 mod session;
 mod settings;
+mod startup;
 mod statement;
 #[cfg(test)]
 mod testing;
+mod trail;
 mod tuning;
 mod tx;
 mod users;
@@ -53,6 +56,7 @@ mod words;
 mod world;
 mod yielding;
 
+pub use commitment::{Commitment, HOLD_TICK, Hold};
 pub use copy::{CopyAnswer, CopyFormat, CopyKind, CopyTarget, Header};
 pub use engine::Engine;
 pub use guard::Parsed;

@@ -253,10 +253,7 @@ impl Session {
             .with_parse_float_as_decimal(true)
             .with_support_varchar_with_length(true)
             .with_default_null_ordering(NullOrdering::NullsMax);
-        let types: Vec<Option<FieldRef>> = types
-            .iter()
-            .map(|t| t.map(|t| Arc::new(parameter(t))))
-            .collect();
+        let types: Vec<Option<FieldRef>> = types.iter().map(|t| t.map(|t| Arc::new(parameter(t)))).collect();
         let mut planner_context = PlannerContext::new().with_prepare_param_data_types(types);
         SqlToRel::new_with_options(&context, options)
             .sql_statement_to_plan_with_context(statement.clone(), &mut planner_context)
@@ -320,8 +317,11 @@ pub(super) fn text_column(name: &str) -> Column {
     }
 }
 
-/// Whether a plan calls a scalar function of this kind anywhere.
-fn calls(plan: &LogicalPlan, kind: impl Fn(&datafusion::logical_expr::ScalarUDF) -> bool) -> Result<bool> {
+/// Whether a plan calls a scalar function of this kind anywhere; asks of each until one is.
+pub(super) fn calls(
+    plan: &LogicalPlan,
+    mut kind: impl FnMut(&datafusion::logical_expr::ScalarUDF) -> bool,
+) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {

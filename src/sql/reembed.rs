@@ -431,17 +431,20 @@ impl Work {
             };
             let pause = match error.code() {
                 _ if patience == Patience::None && passes(&error) => return Err(Stop::Again(error)),
-                Code::LimitReached => retry_after(&error).clamp(limits::REEMBED_BACKOFF / 10, limits::REEMBED_PAUSE),
+                Code::LimitReached => retry_after(&error).clamp(limits::REEMBED_BACKOFF / 10, limits::REEMBED_POLL),
                 _ if passes(&error) && failed + 1 < limits::REEMBED_ATTEMPTS => {
                     failed += 1;
                     limits::REEMBED_BACKOFF * (1 << (failed - 1))
                 }
                 _ => return Err(Stop::Failed(error)),
             };
-            self.job.message = Some(format!("waiting: {}", error.message()));
-            let mut batch = self.tenant().batch();
-            self.job.put(&mut batch)?;
-            self.tenant().commit(batch).await?;
+            let message = Some(format!("waiting: {}", error.message()));
+            if self.job.message != message {
+                self.job.message = message;
+                let mut batch = self.tenant().batch();
+                self.job.put(&mut batch)?;
+                self.tenant().commit(batch).await?;
+            }
             tokio::time::sleep(pause).await;
         }
     }
@@ -480,11 +483,11 @@ fn passes(error: &Error) -> bool {
     }
 }
 
-/// When a limit allows it again.
+/// When a limit allows it again, if it stays as it is.
 fn retry_after(error: &Error) -> Duration {
     let detail = error
         .detail()
         .and_then(|detail| serde_json::from_str::<serde_json::Value>(detail).ok());
     let millis = detail.and_then(|detail| detail["retry_after_ms"].as_u64());
-    millis.map_or(limits::REEMBED_PAUSE, Duration::from_millis)
+    millis.map_or(limits::REEMBED_POLL, Duration::from_millis)
 }

@@ -18,7 +18,6 @@ use datafusion::{
 use crate::codec::pgtype::{PgType, Scalar};
 
 const INT4: PgType = PgType::Scalar(Scalar::Int4);
-const FLOAT8: PgType = PgType::Scalar(Scalar::Float8);
 
 /// Functions and the types of their results in PostgreSQL.
 const RETYPED: &[(&str, PgType)] = &[
@@ -29,7 +28,6 @@ const RETYPED: &[(&str, PgType)] = &[
     ("bit_length", INT4),
     ("cardinality", INT4),
     ("character_length", INT4),
-    ("date_part", FLOAT8),
     ("octet_length", INT4),
     ("regexp_count", INT4),
     ("regexp_instr", INT4),

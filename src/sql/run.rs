@@ -16,6 +16,7 @@ use super::{
     kept::{self, Taken},
     prepared::{self, Plan, Prepared, Query},
     session::{Answer, RowStream, RowTag, Session, Status},
+    world::World,
     yielding,
 };
 use crate::{
@@ -75,12 +76,8 @@ impl Session {
             return Ok(Answer::Rows { columns, rows, tag });
         }
         // What it changed must be on disk before its result is shown.
-        if self.status == Status::Open && query.alone {
-            return Err(Error::new(
-                Code::ActiveTransaction,
-                "this function cannot run inside a transaction block",
-            )
-            .with_hint("call it on its own, outside of BEGIN"));
+        if query.alone {
+            self.check_alone()?;
         }
         if query.alone {
             self.point_of_no_return();
@@ -119,6 +116,24 @@ impl Session {
             Taken::Nothing => {}
         }
         Ok((self.physical(query, params).await?, None))
+    }
+
+    /// What commits by itself can be no part of a transaction: neither of one that BEGIN opened, nor of a message of
+    /// several statements, nor of one that has written something.
+    fn check_alone(&self) -> Result<()> {
+        let (open, several) = match &*self.world {
+            World::Tenant(world) => (self.status == Status::Open || !world.tx.lock().is_empty(), self.several),
+            // What an operator does is applied at once, as each of its changes is.
+            World::Operator(_) => (self.status == Status::Open, false),
+        };
+        match open || several {
+            false => Ok(()),
+            true => Err(Error::new(
+                Code::ActiveTransaction,
+                "this function cannot run inside a transaction block or beside other statements of one message",
+            )
+            .with_hint("send it by itself, outside of BEGIN")),
+        }
     }
 
     /// The physical plan of a query with its parameters filled in.

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI32, Ordering},
+        atomic::{AtomicI32, Ordering},
     },
     time::Duration,
 };
@@ -22,6 +22,7 @@ use super::{
     admission::Admission,
     backends::Registered,
     catalog::SessionCatalog,
+    commitment::Commitment,
     copy::CopyAnswer,
     cursor::Cursors,
     effects::Marks,
@@ -33,7 +34,7 @@ use super::{
     planner::Names,
     prepared::{Plan, Prepared},
     settings::{self, Asker, Settings},
-    statement::{Desk, Statement},
+    statement::Desk,
     world::{Connection, OperatorWorld, TenantWorld, World},
     yielding::Watch,
 };
@@ -133,10 +134,12 @@ pub struct Session {
     pub(super) listening: Listening,
     pub(super) cursors: Cursors,
     pub(super) marks: Marks,
-    changed: Vec<&'static str>,
+    pub(super) changed: Vec<&'static str>,
     statements: HashMap<String, Arc<Prepared>>,
     pid: Arc<AtomicI32>,
-    committing: Arc<AtomicBool>,
+    commitment: Arc<Commitment>,
+    /// Whether other statements are part of the message.
+    pub(super) several: bool,
     pub(super) watch: Option<Arc<dyn Watch>>,
     pub(super) admission: Admission,
     pub(super) registered: Option<Registered>,
@@ -152,7 +155,8 @@ impl Session {
     /// 53300 at the tenant's connection limit; 22023 for a setting's bad value.
     pub async fn open(engine: Arc<Engine>, login: Login, startup: &[(String, String)]) -> Result<Self> {
         let settings = Arc::new(Mutex::new(Settings::default()));
-        let desk = Arc::new(Desk::new(settings.clone()));
+        let commitment = Arc::new(Commitment::default());
+        let desk = Arc::new(Desk::new(settings.clone(), commitment.clone()));
         let (world, state, connection) = match login {
             Login::Tenant(tenant, user) => {
                 tenant.check_open()?;
@@ -166,6 +170,7 @@ impl Session {
                     engine: engine.clone(),
                     tx: Mutex::default(),
                     desk,
+                    trail: Mutex::default(),
                     acting_for: Mutex::default(),
                 };
                 (World::Tenant(Box::new(world)), state, Some(connection))
@@ -229,7 +234,8 @@ impl Session {
             changed: Vec::new(),
             statements: HashMap::new(),
             pid,
-            committing: Arc::default(),
+            commitment,
+            several: false,
             watch: None,
             listed,
             _connection: connection,
@@ -241,28 +247,8 @@ impl Session {
             // What a crash left of calls cannot be settled: calls of models will say so, the rest goes on.
             tracing::error!(%error, "the account of a tenant cannot be opened");
         }
+        session.trail_login();
         Ok(session)
-    }
-
-    fn start(&mut self, startup: &[(String, String)]) -> Result<()> {
-        for (name, value) in startup {
-            match name.as_str() {
-                "options" => {
-                    for (name, value) in settings::startup_options(value) {
-                        self.set(&name, &value, false)?;
-                    }
-                }
-                "user" | "database" | "replication" => {}
-                // A driver sends its machine's time zone; times are shown in UTC and it is told so.
-                "TimeZone" | "timezone" => {
-                    let _ = self.set(name, value, false);
-                }
-                _ if settings::find(name).is_ok() => self.set(name, value.trim_matches('\''), false)?,
-                _ => {}
-            }
-        }
-        self.changed.clear();
-        Ok(())
     }
 
     /// Tells the session the number its client cancels it by.
@@ -286,7 +272,8 @@ impl Session {
     /// # Errors
     /// 42601, 54000, 54001, 0A000 and 42501.
     pub fn parse(&self, sql: &str) -> Result<Vec<Parsed>> {
-        guard::parse(sql)
+        self.trail_clear();
+        guard::parse(sql).inspect_err(|error| self.trail_unread(sql, error))
     }
 
     /// Plans a statement. `types` are the parameter types the client declares.
@@ -296,7 +283,11 @@ impl Session {
     pub async fn prepare(&mut self, parsed: &Parsed, types: &[Option<PgType>]) -> Result<Arc<Prepared>> {
         self.check_alive()?;
         self.check_not_failed(parsed)?;
-        Ok(Arc::new(self.plan(parsed, types)?))
+        self.trail_clear();
+        let planned = self.plan(parsed, types);
+        Ok(Arc::new(
+            planned.inspect_err(|error| self.trail_unplanned(parsed, error))?,
+        ))
     }
 
     /// Runs a prepared statement. `params` are arrays of length 1, in the Arrow form of the
@@ -312,15 +303,19 @@ impl Session {
         }
         self.show_active(&prepared.parsed.text);
         let alone = self.status == Status::Idle;
-        self.world.desk().begin(Statement::new(self.statement_timeout()), alone);
+        self.world.desk().begin(self.statement_timeout(), alone);
         // What now() is for this statement.
         self.state.mark_start_execution();
         self.sync_asker();
-        self.run(prepared, params).await
+        self.trail_begin(prepared);
+        let answer = self.run(prepared, params).await?;
+        self.trail_ended();
+        Ok(answer)
     }
 
-    /// The statements that follow belong to one message and commit together.
-    pub fn begin_implicit(&mut self) {
+    /// The statements that follow commit together; `several` if they are of one message.
+    pub fn begin_implicit(&mut self, several: bool) {
+        self.several = several;
         if self.status == Status::Idle {
             self.status = Status::Implicit;
         }
@@ -331,6 +326,7 @@ impl Session {
     /// # Errors
     /// Those of a commit.
     pub async fn end_implicit(&mut self, ok: bool) -> Result<()> {
+        self.several = false;
         if self.status != Status::Implicit {
             return Ok(());
         }
@@ -344,7 +340,8 @@ impl Session {
     }
 
     /// A statement failed: an open transaction is aborted, an implicit one rolled back.
-    pub fn failed(&mut self) {
+    pub fn failed(&mut self, error: &Error) {
+        self.trail_failed(error);
         match self.status {
             Status::Open | Status::Failed => self.status = Status::Failed,
             Status::Idle | Status::Implicit => self.rollback(),
@@ -360,15 +357,14 @@ impl Session {
         }
     }
 
-    /// Set as soon as what the running statement does can no longer be taken back. The caller clears it
-    /// when a statement begins, and once it is set lets the statement run and answer to its end.
-    pub fn committing(&self) -> Arc<AtomicBool> {
-        self.committing.clone()
+    /// Whether the running statement can still be taken back. The caller says when a statement begins.
+    pub fn commitment(&self) -> Arc<Commitment> {
+        self.commitment.clone()
     }
 
-    /// From here on the running statement must not be interrupted; see [`Session::committing`].
+    /// From here on the running statement must not be interrupted.
     pub(super) fn point_of_no_return(&self) {
-        self.committing.store(true, Ordering::SeqCst);
+        self.commitment.no_return();
     }
 
     /// The longest a statement may run.
@@ -516,6 +512,7 @@ impl Session {
             Ok(()) => self.write().await,
             Err(error) => Err(error),
         };
+        self.trail_committed(&outcome);
         self.settings.lock().end_transaction(outcome.is_ok());
         self.end_effects(outcome.is_ok());
         self.settings_changed(None);
@@ -557,6 +554,7 @@ impl Session {
         let rest = |batch: &mut Batch| {
             super::metering::embedded(&world.state.meter, &world.acting_user(), batch, tx.embedded_tokens())?;
             let changes = tx.fill(batch, &spaces)?;
+            world.log_into(batch);
             // Deletes are accepted on a full disk; with counts beside them they would not be.
             if !tx.only_deletes() {
                 world.state.meter.drain_into(batch)?;
@@ -571,7 +569,8 @@ impl Session {
             Ok(())
         };
         let now = super::documents::now_micros();
-        tx.conversations().commit(&world.tenant, now, rest).await
+        let outcome = tx.conversations().commit(&world.tenant, now, rest).await;
+        outcome.inspect(|()| world.logged())
     }
 
     /// Drops the transaction's writes.
@@ -579,6 +578,7 @@ impl Session {
         self.status = Status::Idle;
         if let World::Tenant(world) = &*self.world {
             *world.tx.lock() = Default::default();
+            world.rolled_back();
         }
         self.settings.lock().end_transaction(false);
         self.end_effects(false);

@@ -12,7 +12,7 @@ use std::{
 use datafusion::common::ScalarValue;
 use parking_lot::Mutex;
 
-use super::{cursor::CursorInfo, listen::Said, session::Notice, settings::Settings};
+use super::{commitment::Commitment, cursor::CursorInfo, listen::Said, session::Notice, settings::Settings};
 use crate::{
     ai::gate::Purse,
     error::{Code, Error, Result},
@@ -34,10 +34,11 @@ pub(super) struct Desk {
     statement: Mutex<Arc<Statement>>,
     /// Whether the running statement is a transaction of its own.
     alone: AtomicBool,
+    commitment: Arc<Commitment>,
 }
 
 impl Desk {
-    pub(super) fn new(settings: Arc<Mutex<Settings>>) -> Self {
+    pub(super) fn new(settings: Arc<Mutex<Settings>>, commitment: Arc<Commitment>) -> Self {
         Self {
             settings,
             notices: Mutex::default(),
@@ -46,12 +47,16 @@ impl Desk {
             said: Mutex::default(),
             statement: Mutex::new(Arc::new(Statement::new(limits::STATEMENT_TIMEOUT))),
             alone: AtomicBool::new(false),
+            commitment,
         }
     }
 
-    /// A statement begins; `alone` if it is a transaction of its own.
-    pub(super) fn begin(&self, statement: Statement, alone: bool) {
-        *self.statement.lock() = Arc::new(statement);
+    /// A statement begins that may take so long; `alone` if it is a transaction of its own.
+    pub(super) fn begin(&self, timeout: Duration, alone: bool) {
+        *self.statement.lock() = Arc::new(Statement {
+            commitment: self.commitment.clone(),
+            ..Statement::new(timeout)
+        });
         self.alone.store(alone, Ordering::Relaxed);
     }
 
@@ -100,6 +105,7 @@ pub(super) struct Statement {
     /// Most it may cost, if that is set; known once it calls a model.
     most: OnceLock<Option<Nano>>,
     answers: Mutex<HashMap<(&'static str, Vec<ScalarValue>), ScalarValue>>,
+    commitment: Arc<Commitment>,
 }
 
 impl Statement {
@@ -110,6 +116,7 @@ impl Statement {
             committed: AtomicI64::new(0),
             most: OnceLock::new(),
             answers: Mutex::default(),
+            commitment: Arc::default(),
         }
     }
 
@@ -158,6 +165,10 @@ impl Purse for Statement {
             .with_hint("raise ai.max_statement_usd, lower max_tokens, or ask for fewer rows"));
         }
         Ok(())
+    }
+
+    fn settling(&self) -> Box<dyn Send> {
+        Box::new(self.commitment.settling())
     }
 
     fn spent(&self, set_aside: Nano, cost: Nano) {

@@ -341,6 +341,7 @@ impl TenantWorld {
             prompt_tokens: 0,
             max_completion_tokens: 0,
             conversation_id: None,
+            prompt: None,
             wait: caller.wait,
             durable: true,
         });
@@ -408,7 +409,7 @@ impl TenantWorld {
     async fn put(&self, row: &FineTune) -> Result<()> {
         let mut batch = self.tenant.batch();
         batch.put(Table::FineTunes, row.key(), row.encode()?);
-        self.tenant.commit(batch).await
+        self.commit(batch).await
     }
 
     /// Registers a model of the tenant's own.
@@ -422,7 +423,7 @@ impl TenantWorld {
         }
         let mut batch = self.tenant.batch();
         own.put(&self.tenant, &mut batch)?;
-        self.tenant.commit(batch).await
+        self.commit(batch).await
     }
 
     /// Notes that the provider no longer has this model of the tenant's own, and tells the client that `base` answers.

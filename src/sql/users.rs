@@ -2,9 +2,11 @@
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use super::world::TenantWorld;
 use crate::{
     error::{Code, Error, Result},
-    tenant::{Role, Tenant, User},
+    policy::audit::{Class, Entry},
+    tenant::{Role, User},
 };
 
 /// A change to the users of the session's own tenant.
@@ -40,6 +42,14 @@ impl UserStatement {
             Self::Create { .. } => "CREATE ROLE",
             Self::Alter { .. } => "ALTER ROLE",
             Self::Drop { .. } => "DROP ROLE",
+        }
+    }
+
+    /// Whom it changes.
+    pub(super) fn names(&self) -> &[String] {
+        match self {
+            Self::Create { name, .. } | Self::Alter { name, .. } => std::slice::from_ref(name),
+            Self::Drop { names, .. } => names,
         }
     }
 
@@ -94,20 +104,34 @@ impl UserStatement {
         matches!(self, Self::Alter { name, role: None, .. } if *name == actor.name)
     }
 
-    /// Carries it out for a user who must be an owner, or who changes no more than their own password.
-    pub(super) async fn run(&self, tenant: &Tenant, actor: &User) -> Result<()> {
+    /// Carries it out for a user who must be an owner, or who changes no more than their own password. Each
+    /// change and its entry in the log are one commit.
+    pub(super) async fn run(&self, world: &TenantWorld) -> Result<()> {
+        let (tenant, actor) = (&world.tenant, &world.user);
         if actor.role != Role::Owner && !self.is_own_password(actor) {
             return Err(
                 Error::new(Code::InsufficientPrivilege, "permission denied to change users")
                     .with_hint("ask a user of role owner"),
             );
         }
+        let entry = |name: &str| {
+            let entry = Entry::now(&actor.name, Class::Users, self.tag()).on(name);
+            let entry = match self {
+                Self::Create { role, .. } | Self::Alter { role: Some(role), .. } => {
+                    entry.with(&serde_json::json!({"role": role.as_str()}))
+                }
+                Self::Alter { .. } | Self::Drop { .. } => entry,
+            };
+            world.state.log.wants(Class::Users, true).then(|| entry.encode())
+        };
         match self {
-            Self::Create { name, password, role } => tenant.create_user(name, password, *role).await,
-            Self::Alter { name, password, role } => tenant.alter_user(name, password.as_deref(), *role).await,
+            Self::Create { name, password, role } => tenant.create_user(name, password, *role, entry(name)).await,
+            Self::Alter { name, password, role } => {
+                tenant.alter_user(name, password.as_deref(), *role, entry(name)).await
+            }
             Self::Drop { names, if_exists } => {
                 for name in names {
-                    match tenant.drop_user(name).await {
+                    match tenant.drop_user(name, entry(name)).await {
                         Err(e) if *if_exists && e.code() == Code::UndefinedObject => {}
                         other => other?,
                     }

@@ -24,6 +24,7 @@ use super::{
     listen::{self, Told},
     settings::CallSettings,
     statement::Desk,
+    trail::Trail,
     tuning::Tuning,
     tx::{Change, Tx},
 };
@@ -40,6 +41,7 @@ use crate::{
         tier::Tier,
     },
     limits,
+    policy::audit::Log,
     tenant::{Operator, Role, Table, Tenant, User},
 };
 
@@ -61,6 +63,8 @@ pub(super) struct TenantWorld {
     /// This session's transaction.
     pub(super) tx: Mutex<Tx>,
     pub(super) desk: Arc<Desk>,
+    /// What this session's statements leave in the audit log.
+    pub(super) trail: Mutex<Trail>,
     /// The end user for whom a service acts.
     pub(super) acting_for: Mutex<Option<String>>,
 }
@@ -235,6 +239,8 @@ impl TenantWorld {
 /// What the process keeps for a tenant between its sessions. Derived from rows, all of it.
 pub(super) struct TenantState {
     pub(super) meter: Arc<Meter>,
+    /// Its audit log.
+    pub(super) log: Arc<Log>,
     /// What its sessions start from, with query memory of theirs together; made for the first of them.
     template: OnceLock<SessionState>,
     pub(super) connections: AtomicUsize,
@@ -289,6 +295,7 @@ impl TenantState {
             replays: Replays::new(meter.tenant().clone()),
             epoch: Arc::default(),
             embeddings: Embeddings::new(meter.tenant().clone()),
+            log: Arc::new(Log::new(meter.tenant().clone())),
             meter,
             index: OnceCell::new(),
             changes: Arc::default(),
@@ -358,7 +365,7 @@ impl TenantState {
         let open = || async {
             let plan: PlanSource = Arc::new(|tenant| tenant.settings().plan);
             let (meter, tiers) = (self.meter.clone(), engine.tiers.clone());
-            let account = Account::open(meter, tiers, plan, Clock::system()).await?;
+            let account = Account::open(meter, tiers, plan, self.log.recorder(), Clock::system()).await?;
             tokio::spawn(listen::forward(account.subscribe(), self.alerts.clone()));
             let (alerts, tenant, webhooks) = (account.subscribe(), account.tenant().clone(), engine.webhooks.clone());
             tokio::spawn(async move { webhooks.forward(&tenant, alerts).await });

@@ -56,6 +56,7 @@ pub struct Batch {
     expects: Vec<(Table, Vec<u8>, Option<Version>)>,
     adds: BTreeMap<(Table, Vec<u8>), Sums>,
     amounts: BTreeMap<(u8, i64), Sums>,
+    entries: Vec<Vec<u8>>,
     on_durable: Vec<Box<dyn FnOnce() + Send>>,
     /// What was wrong when it was filled; told at commit.
     refused: Option<Error>,
@@ -69,6 +70,7 @@ impl Batch {
             expects: Vec::new(),
             adds: BTreeMap::new(),
             amounts: BTreeMap::new(),
+            entries: Vec::new(),
             on_durable: Vec::new(),
             refused: None,
         }
@@ -105,6 +107,12 @@ impl Batch {
         self.note(sum);
     }
 
+    /// Appends an entry to the tenant's log, where it gets its number and its [hash](crate::codec::chain) when the
+    /// batch is committed.
+    pub fn append(&mut self, entry: Vec<u8>) {
+        self.entries.push(entry);
+    }
+
     /// Runs in the committer, in commit order, once the batch is on disk and before the commit
     /// returns; never if it fails. Must be quick: every other commit waits.
     pub fn on_durable(&mut self, then: impl FnOnce() + Send + 'static) {
@@ -117,8 +125,16 @@ impl Batch {
             && self.expects.is_empty()
             && self.adds.is_empty()
             && self.amounts.is_empty()
+            && self.entries.is_empty()
             && self.on_durable.is_empty()
             && self.refused.is_none()
+    }
+
+    /// Whether it writes and adds to these tables only.
+    pub(super) fn is_within(&self, writes: &[Table], adds: &[Table]) -> bool {
+        let written = self.writes.keys().all(|(table, _)| writes.contains(table));
+        let added = self.adds.keys().all(|(table, _)| adds.contains(table));
+        written && added && self.expects.iter().all(|(table, ..)| writes.contains(table))
     }
 
     /// Takes over all of another batch, whose changes count as the later ones.
@@ -135,6 +151,7 @@ impl Batch {
         for ((series, point), delta) in &other.amounts {
             self.publish(*series, *point, delta);
         }
+        self.entries.extend(other.entries);
         self.on_durable.extend(other.on_durable);
         if let Some(error) = other.refused {
             self.note(Err(error));
@@ -187,6 +204,7 @@ impl Batch {
             let operator = amounts.ok_or_else(|| Error::internal("only tenants have amounts"))?;
             request.add(operator, Table::Amounts, &amounts_key(plane.id, series, point), delta)?;
         }
+        request.append(self.entries)?;
         request.on_durable = self.on_durable;
         Ok(request)
     }

@@ -19,12 +19,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     batch::Sums,
+    chain::HEAD_KEY,
     plane::Plane,
     seal::{self, Header, Version},
     table::{self, Table},
     vault::{Changes, Store},
 };
 use crate::{
+    codec::chain::Head,
     error::{Code, Error, Result},
     limits,
 };
@@ -35,6 +37,8 @@ pub(super) struct Request {
     expects: Vec<(Vec<u8>, Option<Version>)>,
     writes: Vec<Write>,
     adds: Vec<Add>,
+    /// Of the owner's log.
+    entries: Vec<Vec<u8>>,
     /// Cells to remove whatever they hold.
     purge: Vec<Vec<u8>>,
     pub on_durable: Vec<Box<dyn FnOnce() + Send>>,
@@ -65,6 +69,7 @@ impl Request {
             expects: Vec::new(),
             writes: Vec::new(),
             adds: Vec::new(),
+            entries: Vec::new(),
             purge: Vec::new(),
             on_durable: Vec::new(),
             frees_space: false,
@@ -101,6 +106,13 @@ impl Request {
         Ok(())
     }
 
+    /// Appends to the log of the owner.
+    pub fn append(&mut self, entries: Vec<Vec<u8>>) -> Result<()> {
+        self.count(entries.iter().map(Vec::len).sum())?;
+        self.entries.extend(entries);
+        Ok(())
+    }
+
     pub fn purge(&mut self, cells: Vec<Vec<u8>>) {
         self.purge = cells;
     }
@@ -111,7 +123,10 @@ impl Request {
     }
 
     fn needs_space(&self) -> bool {
-        !self.frees_space && (!self.adds.is_empty() || self.writes.iter().any(|write| write.cells.is_some()))
+        // A deletion is logged on a full disk, too; entries alone wait for space.
+        let only_log = self.writes.is_empty() && !self.entries.is_empty();
+        let adds = !self.adds.is_empty() || self.writes.iter().any(|write| write.cells.is_some());
+        !self.frees_space && (adds || only_log)
     }
 }
 
@@ -363,8 +378,27 @@ impl Group<'_> {
             let cells = plane.keys.seal(plane.id, *table, key, &sums.encode())?;
             self.replace(&mut own, *table, &stem, cells)?;
         }
+        if !request.entries.is_empty() {
+            self.append(&mut own, &request.owner, &request.entries)?;
+        }
         self.staged.append(&mut own);
         Ok(())
+    }
+
+    /// Appends to a plane's log, whose head tells number and hash of what comes next.
+    fn append(&self, own: &mut Changes, plane: &Plane, entries: &[Vec<u8>]) -> Result<()> {
+        let table = Table::Audit;
+        let stem = table::stem(plane.id, table, &HEAD_KEY);
+        let head = match self.value(own, plane, table, &HEAD_KEY, &stem)? {
+            Some(stored) => Head::decode(&stored).ok_or_else(|| seal::corrupted(table))?,
+            None => Head::default(),
+        };
+        let (value, after) = head.extend(entries);
+        let key = (head.seq + 1).to_be_bytes();
+        let cells = plane.keys.seal(plane.id, table, &key, &value)?;
+        self.replace(own, table, &table::stem(plane.id, table, &key), cells)?;
+        let cells = plane.keys.seal(plane.id, table, &HEAD_KEY, &after.encode())?;
+        self.replace(own, table, &stem, cells)
     }
 
     fn read(&self, own: &Changes, cell: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -390,16 +424,22 @@ impl Group<'_> {
     }
 
     fn sums(&self, own: &Changes, plane: &Plane, table: Table, key: &[u8], stem: &[u8]) -> Result<Sums> {
+        match self.value(own, plane, table, key, stem)? {
+            Some(stored) => Sums::decode(&stored).ok_or_else(|| seal::corrupted(table)),
+            None => Ok(Sums::default()),
+        }
+    }
+
+    /// A value as this group leaves it.
+    fn value(&self, own: &Changes, plane: &Plane, table: Table, key: &[u8], stem: &[u8]) -> Result<Option<Vec<u8>>> {
         let Some(mut sealed) = self.read(own, &table::cell(stem, 0))? else {
-            return Ok(Sums::default());
+            return Ok(None);
         };
         let parts = Header::read(&sealed).map_or(0, |header| header.parts);
         for part in 1..parts {
             sealed.extend(self.read(own, &table::cell(stem, part))?.unwrap_or_default());
         }
         let stored = plane.keys.open(plane.id, table, key, sealed);
-        stored
-            .and_then(|stored| Sums::decode(&stored.value))
-            .ok_or_else(|| seal::corrupted(table))
+        Ok(Some(stored.ok_or_else(|| seal::corrupted(table))?.value))
     }
 }

@@ -101,6 +101,10 @@ pub(super) struct Live {
     pub users: Mutex<()>,
     /// How often they have changed since the start.
     pub users_changed: AtomicU64,
+    /// Held while calls of a former process are settled; whether an account was opened meanwhile.
+    pub taken_over: tokio::sync::Mutex<bool>,
+    /// Logins refused that its log does not tell of yet.
+    pub refused_logins: AtomicU64,
     /// Who keeps something for it; `None` once dropped.
     forget: Mutex<Option<Vec<Weak<dyn Forget>>>>,
 }
@@ -184,6 +188,8 @@ impl Live {
             settings: RwLock::new(record.settings()),
             users: Mutex::new(()),
             users_changed: AtomicU64::new(0),
+            taken_over: tokio::sync::Mutex::new(false),
+            refused_logins: AtomicU64::new(0),
             forget: Mutex::new(Some(Vec::new())),
         }
     }

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     batch::{self, Batch, Sums},
+    chain,
     directory::{Directory, Live, TenantSettings},
     per::Forget,
     plane::State,
@@ -15,7 +16,10 @@ use super::{
     table::{Access, Table},
     users::{self, Change, Role, User, UserRecord},
 };
-use crate::error::{Code, Error, Result};
+use crate::{
+    codec::chain::{Checked, Head, Link},
+    error::{Code, Error, Result},
+};
 
 /// Possession of this is permission to a tenant's data, and there is no other way to it. Only
 /// [`Attempt::last`](super::Attempt::last) makes one. Once the tenant is dropped, everything here
@@ -121,10 +125,9 @@ impl Tenant {
             .ok_or_else(|| seal::corrupted(table))
     }
 
-    /// HMAC-SHA-256 under a key of this tenant: equal for equal label and bytes, unrelated to any
-    /// other tenant's. For keys that must not show what they stand for.
+    /// See [`Keyed::keyed_hash`].
     pub fn keyed_hash(&self, label: &str, bytes: &[u8]) -> [u8; 32] {
-        self.live.plane.keys.hash(&format!("data:{label}"), bytes)
+        Keyed::keyed_hash(self, label, bytes)
     }
 
     /// The users, by name.
@@ -132,34 +135,46 @@ impl Tenant {
         users::list(&self.live.plane)
     }
 
-    /// Adds a user. `password` may be a verifier in PostgreSQL's form (`SCRAM-SHA-256$...`). Fails
-    /// with [`Code::DuplicateObject`] or [`Code::InvalidParameterValue`].
-    pub async fn create_user(&self, name: &str, password: &str, role: Role) -> Result<()> {
+    /// Adds a user; `entry` goes to the [log](Batch::append) in the same commit. `password` may be a verifier in
+    /// PostgreSQL's form (`SCRAM-SHA-256$...`). Fails with [`Code::DuplicateObject`] or
+    /// [`Code::InvalidParameterValue`].
+    pub async fn create_user(&self, name: &str, password: &str, role: Role, entry: Option<Vec<u8>>) -> Result<()> {
         let (name, password) = (name.to_owned(), password.to_owned());
-        self.change_users(move || Ok(Change::Create(UserRecord::new(&name, &password, role)?)))
-            .await
+        let change = move || Ok(Change::Create(UserRecord::new(&name, &password, role)?));
+        self.change_users(change, entry).await
     }
 
     /// Changes password, role or both. Fails with [`Code::UndefinedObject`], or
     /// [`Code::InvalidParameterValue`] also when no owner would be left.
-    pub async fn alter_user(&self, name: &str, password: Option<&str>, role: Option<Role>) -> Result<()> {
+    pub async fn alter_user(
+        &self,
+        name: &str,
+        password: Option<&str>,
+        role: Option<Role>,
+        entry: Option<Vec<u8>>,
+    ) -> Result<()> {
         let (name, password) = (name.to_owned(), password.map(str::to_owned));
-        self.change_users(move || Change::alter(name, password.as_deref(), role))
-            .await
+        let change = move || Change::alter(name, password.as_deref(), role);
+        self.change_users(change, entry).await
     }
 
     /// Removes a user; errors as for [`Tenant::alter_user`].
-    pub async fn drop_user(&self, name: &str) -> Result<()> {
+    pub async fn drop_user(&self, name: &str, entry: Option<Vec<u8>>) -> Result<()> {
         let name = name.to_owned();
-        self.change_users(move || Ok(Change::Drop { name })).await
+        self.change_users(move || Ok(Change::Drop { name }), entry).await
     }
 
-    async fn change_users(&self, change: impl FnOnce() -> Result<Change> + Send + 'static) -> Result<()> {
+    async fn change_users(
+        &self,
+        change: impl FnOnce() -> Result<Change> + Send + 'static,
+        entry: Option<Vec<u8>>,
+    ) -> Result<()> {
         let tenant = self.clone();
         super::blocking(move || {
             let change = change()?; // hashes a password: before the lock
             let _one_at_a_time = tenant.live.users.lock().unwrap_or_else(PoisonError::into_inner);
-            let changed = change.apply(&tenant.live, |request| {
+            let changed = change.apply(&tenant.live, |mut request| {
+                request.append(entry.into_iter().collect())?;
                 tenant.directory.committer.submit_blocking(request)
             });
             tenant.live.users_changed.fetch_add(1, Ordering::SeqCst);
@@ -178,8 +193,7 @@ impl Tenant {
     pub fn admits(&self, user: &User) -> Result<bool> {
         let found = users::find(&self.live.plane, Table::Users, &user.name)?;
         Ok(found.is_some_and(|(record, _)| {
-            user.verifier.as_ref() == Some(&record.verifier)
-                && (record.role == user.role || record.role == Role::Owner)
+            user.verifier.as_ref() == Some(&record.verifier) && (record.role == user.role || record.role == Role::Owner)
         }))
     }
 
@@ -193,9 +207,39 @@ impl Tenant {
         }))
     }
 
+    /// Where the log ends. Fails with [`Code::Corrupted`].
+    pub fn log_head(&self) -> Result<Head> {
+        chain::head(&self.live.plane)
+    }
+
+    /// The entries of the log from the first on, up to a head that was read before. Ends after the first error.
+    pub fn log(&self, head: Head) -> impl Iterator<Item = Result<Link>> + Send + use<> {
+        chain::read(&self.live.plane, head)
+    }
+
+    /// Looks whether every entry of the log is there and as it was written. Errors are those of reading;
+    /// damage is part of the answer.
+    pub fn check_log(&self) -> Result<Checked> {
+        chain::check(&self.live.plane)
+    }
+
+    /// How many logins this tenant has refused since the last call: unknown users and wrong passwords.
+    pub fn take_refused_logins(&self) -> u64 {
+        self.live.refused_logins.swap(0, Ordering::Relaxed)
+    }
+
+    /// Counts refused logins again that could not be written.
+    pub fn give_back_refused_logins(&self, count: u64) {
+        self.live.refused_logins.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Rows that the operator publishes to all tenants.
     pub fn published(&self, published: Published) -> Arc<Publication> {
         self.directory.published.get(published)
+    }
+
+    pub(super) fn parts(&self) -> (Arc<Directory>, Arc<Live>) {
+        (self.directory.clone(), self.live.clone())
     }
 
     pub(super) fn serial(&self) -> u64 {
@@ -204,6 +248,19 @@ impl Tenant {
 
     pub(super) fn when_dropped(&self, forget: Weak<dyn Forget>) -> bool {
         self.live.when_dropped(forget)
+    }
+}
+
+/// What makes keys that must not show what they stand for.
+pub trait Keyed {
+    /// HMAC-SHA-256 under a key of this tenant: equal for equal label and bytes, unrelated to any
+    /// other tenant's.
+    fn keyed_hash(&self, label: &str, bytes: &[u8]) -> [u8; 32];
+}
+
+impl Keyed for Tenant {
+    fn keyed_hash(&self, label: &str, bytes: &[u8]) -> [u8; 32] {
+        self.live.plane.keys.hash(&format!("data:{label}"), bytes)
     }
 }
 

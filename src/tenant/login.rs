@@ -6,7 +6,7 @@
 use std::{
     fmt,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -52,6 +52,8 @@ pub struct Attempt {
     user: String,
     peer: IpAddr,
     target: Target,
+    /// The tenant that was named, if there is one: its log tells how many it refused.
+    named: Option<Arc<Live>>,
     verifier: Verifier,
     exchange: Option<Exchange>,
 }
@@ -84,6 +86,7 @@ impl Directory {
             user,
             peer,
             target,
+            named: live,
             verifier,
             exchange: None,
         }
@@ -153,6 +156,9 @@ impl Attempt {
             .as_ref()
             .err()
             .is_none_or(|error| error.code() == Code::NotReady);
+        if let (false, Some(live)) = (success, &self.named) {
+            live.refused_logins.fetch_add(1, Ordering::Relaxed);
+        }
         let delay = self
             .directory
             .throttle

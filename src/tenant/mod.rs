@@ -6,6 +6,8 @@
 //! key, so a value of another tenant, should it ever be read, does not open.
 //!
 //! - Only [`Attempt::last`] makes a [`Tenant`]. No function takes a tenant's id and touches data.
+//! - Only a [`Recovery`] reaches anything of a tenant without a login: reservations that a former process left, and
+//!   what settles them.
 //! - Only the committer's thread changes the store; a commit returns when it is on disk.
 //! - Only a tenant commits its own [`Batch`], and only numbers pass to the operator's plane
 //!   ([`Batch::publish`]).
@@ -17,9 +19,11 @@
 //! table     the tables, keys of cells          seal     data keys, AEAD        keyring   wrapped keys
 //! vault     Store: sled, BTreeMap              disk     opening a directory    plane     reads of one id
 //! batch     changes, expectations, counters    committer  groups, sync, acknowledge
+//! chain     a tenant's log, bound by hashes
 //! scram     RFC 5802, pure                     throttle   slower guessing      login     mints
 //! users     records of users                   directory  who exists           operator  changes that
 //! handle    Tenant                             per        PerTenant            published rows for all
+//! recovery  settling what a crash left
 //! ```
 //!
 //! # What the compiler refuses
@@ -115,6 +119,7 @@
 //! ```
 
 mod batch;
+mod chain;
 mod committer;
 mod directory;
 mod disk;
@@ -125,6 +130,7 @@ mod operator;
 mod per;
 mod plane;
 mod published;
+mod recovery;
 mod scram;
 mod seal;
 mod table;
@@ -139,11 +145,12 @@ mod vault;
 pub use batch::{AMOUNTS_BY_DAY, Batch, Sums};
 pub use directory::{Directory, FIRST_OPERATOR, Generated, OPERATOR_DATABASE, OpenOptions, TenantSettings};
 pub use disk::MasterKey;
-pub use handle::Tenant;
+pub use handle::{Keyed, Tenant};
 pub use login::{Attempt, Login, Verdict};
 pub use operator::{AlterTenant, Erasure, NewTenant, Operator, TenantInfo};
 pub use per::PerTenant;
 pub use published::{Publication, Published};
+pub use recovery::Recovery;
 pub use scram::Binding;
 pub use seal::{Stored, Version};
 pub use table::Table;

@@ -76,8 +76,8 @@ tables! {
     Blocks = 24, "blocks", Tenant;
     /// Numbers that sequences have reached.
     Sequences = 25, "sequences", Tenant;
-    /// Who did what.
-    Audit = 26, "audit", Tenant;
+    /// The tenant's log; written only by [`Batch::append`](super::Batch::append).
+    Audit = 40, "audit_log", Directory;
     /// Who exists; read and written only by the directory.
     Tenants = 64, "tenants", Directory;
     /// Tiers, published to all.

@@ -26,7 +26,7 @@ use super::{Stop, Trouble, presence::Presence};
 use crate::{
     error::{Code, Error},
     limits,
-    sql::Watch,
+    sql::{Commitment, HOLD_TICK, Hold, Watch},
 };
 
 const IDLE: u8 = 0;
@@ -119,10 +119,13 @@ impl Interrupt {
 pub(super) struct Running {
     interrupt: Arc<Interrupt>,
     stop: watch::Receiver<Stop>,
-    /// Set by the session from the moment that the statement's outcome is being written: to stop then
-    /// would be to answer "canceled" for what may be on disk. As in PostgreSQL it runs to its end.
-    committing: Arc<AtomicBool>,
+    /// Whether it can still be taken back: to stop it while its outcome is being written would be to answer
+    /// "canceled" for what may be on disk. As in PostgreSQL it then runs to its end.
+    commitment: Arc<Commitment>,
     deadline: Instant,
+    /// Once it was interrupted, and nothing was being written any more: until when an answer that is paid for is
+    /// waited for.
+    patience: Option<Instant>,
     presence: Option<Arc<Presence>>,
 }
 
@@ -131,17 +134,18 @@ impl Running {
     pub(super) fn new(
         interrupt: &Arc<Interrupt>,
         stop: &watch::Receiver<Stop>,
-        committing: Arc<AtomicBool>,
+        commitment: Arc<Commitment>,
         timeout: Duration,
     ) -> Self {
         let deadline = Instant::now() + timeout.min(limits::STATEMENT_TIMEOUT);
         interrupt.begin(deadline);
-        committing.store(false, Ordering::SeqCst);
+        commitment.begin();
         Self {
             interrupt: interrupt.clone(),
             stop: stop.clone(),
-            committing,
+            commitment,
             deadline,
+            patience: None,
             presence: None,
         }
     }
@@ -163,7 +167,7 @@ impl Running {
             Trouble::Statement(Error::new(Code::QueryCanceled, message))
         };
         // A part that is always ready would never let the timer look at the clock.
-        if Instant::now() >= self.deadline && !self.committing.load(Ordering::SeqCst) {
+        if Instant::now() >= self.deadline && self.commitment.hold() == Hold::Free {
             return Err(canceled(BY_TIMEOUT));
         }
         let mut part = std::pin::pin!(AssertUnwindSafe(part).catch_unwind());
@@ -190,10 +194,29 @@ impl Running {
             () = timeout => canceled(BY_TIMEOUT),
             () = gone => Trouble::Gone,
         };
-        // Only `part` sets it, and `part` is not running just now.
-        match self.committing.load(Ordering::SeqCst) {
-            true => ended(part.await),
-            false => Err(interruption),
+        loop {
+            match self.commitment.hold() {
+                Hold::ToTheEnd => return ended(part.await),
+                Hold::Free => return Err(interruption),
+                Hold::ForNow => {}
+            }
+            let until = match self.commitment.is_settling() {
+                true => None,
+                false => Some(
+                    *self
+                        .patience
+                        .get_or_insert_with(|| Instant::now() + limits::ANSWER_GRACE),
+                ),
+            };
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Err(interruption);
+            }
+            let tick = tokio::task::unconstrained(tokio::time::sleep(HOLD_TICK));
+            tokio::select! {
+                biased;
+                result = &mut part => return ended(result),
+                () = tick => {}
+            }
         }
     }
 }
@@ -425,11 +448,11 @@ mod tests {
         let cancels = Arc::new(Cancels::default());
         let ticket = cancels.register(false);
         let (mut statement, stop) = running(&ticket, Duration::from_millis(20));
-        let committing = statement.committing.clone();
+        let commitment = statement.commitment.clone();
         let (cancel, key) = (cancels.clone(), ticket.key.clone());
         let pid = ticket.pid;
         let result = statement.run(async move {
-            committing.store(true, Ordering::SeqCst);
+            commitment.no_return();
             cancel.cancel(HERE, pid, &key);
             stop.send_replace(Stop::Now);
             tokio::time::sleep(Duration::from_millis(60)).await;
@@ -444,5 +467,26 @@ mod tests {
         drop(statement);
         let (mut next, _stop) = running(&ticket, Duration::from_millis(20));
         assert_eq!(forever(&mut next).await, "canceling statement due to statement timeout");
+    }
+
+    /// An answer that is being written when the cancel comes is given; what goes on after it is not waited for.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_paid_for_is_given() {
+        let cancels = Arc::new(Cancels::default());
+        let ticket = cancels.register(false);
+        for (computes_on, given) in [(Duration::from_millis(100), true), (Duration::from_secs(30), false)] {
+            let (mut statement, _stop) = running(&ticket, Duration::from_secs(60));
+            let commitment = statement.commitment.clone();
+            let (cancel, pid, key) = (cancels.clone(), ticket.pid, ticket.key.clone());
+            let result = statement.run(async move {
+                let settling = commitment.settling();
+                cancel.cancel(HERE, pid, &key);
+                tokio::time::sleep(Duration::from_secs(5)).await; // a slow disk
+                drop(settling);
+                tokio::time::sleep(computes_on).await;
+                Ok::<_, Error>("answer")
+            });
+            assert_eq!(matches!(result.await, Ok("answer")), given);
+        }
     }
 }

@@ -193,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Tells of a failed statement. The extended protocol then skips to Sync; a simple query is over.
     async fn statement_failed(&mut self, kind: u8, error: &Error) -> Result<(), Trouble> {
         self.failed = true;
-        self.session.failed();
+        self.session.failed(error);
         self.notices()?;
         self.channel.put(&complaint::error(Severity::Error, error))?;
         match kind {
@@ -210,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.skipping = false;
         let ok = !std::mem::take(&mut self.failed);
         if let Err(error) = self.end_implicit(ok).await {
-            self.session.failed();
+            self.session.failed(&error);
             self.channel.put(&complaint::error(Severity::Error, &error))?;
         }
         let status = self.session.status();
@@ -238,9 +238,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// The statements from here to the end of the cycle are one transaction, or begin another one if a
     /// COMMIT among them ended the first. Called before each of them.
-    pub(super) fn begin_implicit(&mut self) {
+    pub(super) fn begin_implicit(&mut self, several: bool) {
         self.implicit = true;
-        self.session.begin_implicit();
+        self.session.begin_implicit(several);
     }
 
     /// Commits (or drops, after a failure) what [`Connection::begin_implicit`] began. A commit is neither
@@ -255,8 +255,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Marks the beginning of a statement that can be cancelled and timed.
     pub(super) fn running(&self) -> Running {
-        let (committing, timeout) = (self.session.committing(), self.session.statement_timeout());
-        Running::new(&self.ticket.interrupt, &self.stop, committing, timeout).watching(self.presence.clone())
+        let (commitment, timeout) = (self.session.commitment(), self.session.statement_timeout());
+        Running::new(&self.ticket.interrupt, &self.stop, commitment, timeout).watching(self.presence.clone())
     }
 
     /// The end of a statement: what it had to say besides, and its tag.

@@ -6,9 +6,9 @@ use std::{str::FromStr, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array,
-        Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, NullArray, StringArray, Time64MicrosecondArray,
-        TimestampMicrosecondArray, new_empty_array, new_null_array,
+        Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+        Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, NullArray, StringArray,
+        Time64MicrosecondArray, TimestampMicrosecondArray, new_empty_array, new_null_array,
     },
     buffer::OffsetBuffer,
     compute::concat,

@@ -140,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) async fn execute(&mut self, execute: Execute) -> Result<(), Trouble> {
         let name = execute.name.unwrap_or_default();
         let mut portal = self.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
-        self.begin_implicit();
+        self.begin_implicit(false);
         // Zero and less mean all, as in PostgreSQL.
         let limit = u64::try_from(execute.max_rows).ok().filter(|&rows| rows > 0);
         self.advance(&name, &mut portal, limit).await?;

@@ -28,7 +28,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         for (at, statement) in statements.iter().enumerate() {
             if last > 0 {
-                self.begin_implicit();
+                self.begin_implicit(true);
             }
             let mut running = self.running();
             let prepared = running.run(self.session.prepare(statement, &[])).await?;

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::common::provider::Provider;
-use crate::common::raw::{query, text_rows};
+use crate::common::raw::{bind, code, execute, parse, query, text_rows};
 use crate::common::server::{binary, fails, one, rows};
 use crate::{lines, run, served};
 
@@ -152,4 +152,83 @@ fn the_demo_with_a_provider() {
     );
     assert_eq!(provider.log_of("backups").len(), 2, "one call for each tenant");
     let _ = std::fs::remove_dir_all(dir);
+}
+
+/// What commits by itself stands in no transaction, be it opened by BEGIN, by other statements of one message, or by
+/// what was written before in a pipeline; nothing of the message then happens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_commits_by_itself_stands_alone() {
+    let provider = Provider::start();
+    let server = served(&provider, "echo", &["acme"]).await;
+    let client = server.connect("acme", "owner").await;
+    let insert = "INSERT INTO documents (title, content) VALUES ('t', 'c')";
+    for alone in [
+        "SELECT bulkhead.set_budget('day', 1)",
+        "SELECT bulkhead.set_provider_key('up', 'sk-of-acme-0123456789')",
+    ] {
+        for sql in [
+            format!("{insert}; {alone}"),
+            format!("{alone}; {insert}"),
+            format!("BEGIN; {alone}"),
+        ] {
+            assert_eq!(fails(&client, &sql).await, "25001", "{sql}");
+            run(&client, "ROLLBACK").await;
+        }
+        // In one cycle of the extended protocol, after a write that is not committed yet.
+        let mut raw = server.raw("acme", "owner").await;
+        let run = |sql: &str| [parse("", sql, &[]), bind("", "", &[], &[], &[]), execute("", 0)];
+        let frames = raw.extended(&[run(insert), run(alone)].concat()).await;
+        assert_eq!(code(&frames).as_deref(), Some("25001"));
+        assert_eq!(code(&raw.extended(&run(alone)).await), None);
+    }
+    let found = "SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM bulkhead.provider_keys WHERE set_at IS NOT NULL), \
+                 (SELECT count(*) FROM bulkhead.budgets WHERE set_by = 'owner')";
+    assert_eq!(rows(&client, found).await, [["0", "1", "1"]]);
+}
+
+/// A cancel that comes while an answer is being written, or about to be given, does not take the money and keep the
+/// answer: what is answered 57014 is on the ledger as cancelled, what is `ok` there was answered. Of a conversation
+/// the same: its messages are there exactly if they were told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_answered_cancelled_was_cancelled() {
+    let provider = Provider::start();
+    let server = served(&provider, "wait-5", &["acme"]).await;
+    let client = server.connect("acme", "owner").await;
+    run(&client, "SET ai.cache = off").await;
+    let conversation = one(&client, "SELECT ai.create_conversation()").await.expect("an id");
+    let (mut answered, mut cancelled) = (0, 0);
+    for round in 0..120_u64 {
+        let sql = match round % 2 {
+            0 => "SELECT ai.complete('hello', max_tokens => 5, system => '')".to_owned(),
+            _ => format!("SELECT ai.chat('{conversation}', 'hello', rag => false)"),
+        };
+        let token = client.cancel_token();
+        let cancel = async {
+            tokio::time::sleep(std::time::Duration::from_micros(5_000 + round * 977 % 40_000)).await;
+            token
+                .cancel_query(tokio_postgres::NoTls)
+                .await
+                .expect("a cancel request");
+        };
+        let (outcome, ()) = tokio::join!(client.simple_query(&sql), cancel);
+        match outcome {
+            Ok(_) => answered += 1,
+            Err(error) => {
+                assert_eq!(crate::common::server::state(&error), "57014");
+                cancelled += 1;
+            }
+        }
+    }
+    // What was cancelled is settled in the background.
+    let open = "SELECT count(*) FROM bulkhead.budgets WHERE reserved_usd > 0";
+    while one(&client, open).await.as_deref() != Some("0") {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    println!("{answered} answered, {cancelled} cancelled");
+    assert!(answered > 0 && cancelled > 0);
+    let ok = lines(&client).await.into_iter().filter(|line| line[0] == "ok").count();
+    assert_eq!(ok, answered, "lines of answers and answers");
+    let told = "SELECT (SELECT count(*) FROM messages), (SELECT 2 * count(*) FROM bulkhead.usage WHERE operation = 'chat' AND status = 'ok')";
+    let told = rows(&client, told).await.remove(0);
+    assert_eq!(told[0], told[1], "messages and those of answers");
 }

@@ -82,12 +82,12 @@ impl Speaker for Local {
         let mut parts = Vec::new();
         let failed = self.statements(sql, &mut parts).await;
         if let Err(error) = &failed {
-            self.session.failed();
+            self.session.failed(error);
             self.notices(&mut parts);
             parts.push(part(error));
         }
         if let Err(error) = self.session.end_implicit(failed.is_ok()).await {
-            self.session.failed();
+            self.session.failed(&error);
             parts.push(part(&error));
         }
         self.notices(&mut parts);
@@ -100,7 +100,7 @@ impl Local {
         let statements = self.session.parse(sql)?;
         for (at, statement) in statements.iter().enumerate() {
             if statements.len() > 1 {
-                self.session.begin_implicit();
+                self.session.begin_implicit(true);
             }
             let prepared = self.session.prepare(statement, &[]).await?;
             let part = match self.session.execute(&prepared, &[]).await? {

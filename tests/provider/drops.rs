@@ -65,11 +65,16 @@ async fn a_dropped_call_closes_its_connection_for_ever() {
     }
 }
 
-/// Many callers on one pool; each call is dropped at a random moment or must give its own text.
+/// Drops of the usual run.
+const DROPS: u64 = 4_000;
+
+/// Many callers on one pool; each call is dropped at a random moment or must give its own text. `BULKHEAD_DROPS` says
+/// how many are dropped; README names the long run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_random_drops_every_answer_is_its_callers_own() {
+async fn b15_after_random_drops_every_answer_is_its_callers_own() {
     const CALLERS: u64 = 16;
-    const CALLS: u64 = 150;
+    let wanted = std::env::var("BULKHEAD_DROPS").ok().and_then(|n| n.parse().ok());
+    let wanted: u64 = wanted.unwrap_or(DROPS) / CALLERS;
     let provider = Provider::start();
     let upstreams = Arc::new(Upstreams::new());
     let mut callers = tokio::task::JoinSet::new();
@@ -78,15 +83,15 @@ async fn after_random_drops_every_answer_is_its_callers_own() {
         callers.spawn(async move {
             let mut seed = Seed(caller);
             let (mut dropped, mut answered) = (0, 0);
-            for _ in 0..CALLS {
+            while dropped < wanted {
                 let text = format!("canary {} ends", seed.word(20));
                 let model = *seed.pick(&["echo", "wait-1", "slow-stream-2"]);
                 let request = prompt(model, &text, seed.below(2) == 0);
                 let call = answer(&upstreams, &row, &request);
-                // One half of the calls has all the time it wants.
-                let moment = match seed.below(2) {
-                    0 => Duration::from_micros(seed.below(6_000)),
-                    _ => PATIENCE,
+                // One third of the calls has all the time it wants.
+                let moment = match seed.below(3) {
+                    0 => PATIENCE,
+                    _ => Duration::from_micros(seed.below(6_000)),
                 };
                 match tokio::time::timeout(moment, call).await {
                     Ok(Ok((said, _))) => {
@@ -106,11 +111,9 @@ async fn after_random_drops_every_answer_is_its_callers_own() {
         dropped += more_dropped;
         answered += more_answered;
     }
-    assert_eq!(dropped + answered, CALLERS * CALLS);
-    assert!(
-        dropped > 100 && answered > 100,
-        "{dropped} dropped, {answered} answered"
-    );
+    println!("{dropped} calls dropped at random moments, {answered} answered, each with its own text");
+    assert_eq!(dropped, wanted * CALLERS);
+    assert!(answered > dropped / 10, "{dropped} dropped, {answered} answered");
     let text = canary();
     let row = row_at(&provider.base_url());
     assert_eq!(

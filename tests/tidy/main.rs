@@ -18,7 +18,7 @@ mod samples;
 const FILE_LINES: usize = 600;
 /// The wall is small enough to be reviewed in one sitting. Lines of code: comments, blank lines and
 /// tests are not counted, so that nobody saves on comments.
-const WALL_LINES: usize = 3_000;
+const WALL_LINES: usize = 3_300;
 
 /// The modules of the crate, ground to top. A module uses only those before it. `main` and what only
 /// `main` declares see the library from outside and may use all of it.

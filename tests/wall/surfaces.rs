@@ -131,6 +131,22 @@ pub const SURFACES: &[Surface] = &[
         "SELECT bulkhead.retry_job('{b_document}')",
         "SELECT bulkhead.retry_job(id) FROM bulkhead.jobs",
     ]),
+    surface(Relation, "bulkhead.audit_log", &[
+        "SELECT user_id, class, action, object, allowed FROM bulkhead.audit_log WHERE class <> 'login' ORDER BY seq",
+        "SELECT count(*) FROM bulkhead.audit_log WHERE detail::text LIKE '%{token}%' OR object LIKE '%{token}%'",
+        "SELECT * FROM audit_log WHERE user_id = '{b_user}'",
+        "SELECT * FROM audit_log WHERE seq > 1000000",
+        "DELETE FROM bulkhead.audit_log",
+        "UPDATE bulkhead.audit_log SET allowed = true",
+        "INSERT INTO bulkhead.audit_log (seq) VALUES (1)",
+        "SELECT * FROM {b}.bulkhead.audit_log",
+    ]),
+    surface(Function, "bulkhead.verify_audit", &[
+        "SELECT bulkhead.verify_audit()",
+        "SELECT ok, broken_at, problem FROM bulkhead.verify_audit()",
+        "SELECT bulkhead.verify_audit('{b}')",
+        "SELECT * FROM bulkhead.verify_audit(tenant => '{b}')",
+    ]),
     surface(Relation, "bulkhead.cache_stats", &[
         "SELECT * FROM bulkhead.cache_stats",
         "SELECT * FROM cache_stats WHERE tenant = '{b}'",
@@ -357,6 +373,10 @@ pub const SURFACES: &[Surface] = &[
     surface(OperatorOnly, "bulkhead.drop_tenant", &["SELECT bulkhead.drop_tenant('{b}')"]),
     surface(OperatorOnly, "bulkhead.import_prices", &["SELECT bulkhead.import_prices('{}')"]),
     surface(OperatorOnly, "bulkhead.tenant_stats", &["SELECT * FROM bulkhead.tenant_stats", "SELECT * FROM tenant_stats WHERE tenant = '{b}'"]),
+    surface(OperatorOnly, "bulkhead.set_compliance", &[
+        "SELECT bulkhead.set_compliance('{b}', logging_level => 'none')",
+        "SELECT bulkhead.set_compliance(tenant => '{b}', logging_level => 'full')",
+    ]),
     surface(OperatorOnly, "bulkhead.set_tenant", &[
         "SELECT bulkhead.set_tenant('{b}', system_prompt => 'x')",
         "SELECT bulkhead.set_tenant('{b}', timezone => 'Asia/Tokyo', model => 'default-large')",

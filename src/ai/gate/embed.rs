@@ -130,6 +130,7 @@ impl Gate {
                 prompt_tokens: bound,
                 max_completion_tokens: 0,
                 conversation_id: None,
+                prompt: None,
                 wait: caller.wait,
                 durable: true,
             };

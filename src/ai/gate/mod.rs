@@ -39,6 +39,7 @@ use crate::{
         tier::Tier,
         usage::{Operation, Status, UsageLine, now_micros},
     },
+    policy::audit::Log,
     tenant::{Batch, Tenant},
 };
 
@@ -50,6 +51,10 @@ pub trait Purse: Send + Sync {
     /// 53400 if the statement's own limit does not allow it.
     fn set_aside(&self, most: Nano) -> Result<()>;
 
+    /// An answer is being written until what this gives is dropped, and then given: to interrupt the statement
+    /// would be to take the money and keep the answer.
+    fn settling(&self) -> Box<dyn Send>;
+
     /// Replaces what was set aside by what it cost.
     fn spent(&self, set_aside: Nano, cost: Nano);
 }
@@ -60,6 +65,8 @@ pub struct Caller {
     pub tenant: Tenant,
     /// The tenant's budgets and limits.
     pub account: Arc<Account>,
+    /// The tenant's audit log.
+    pub log: Arc<Log>,
     /// The price table of this moment.
     pub prices: Arc<Prices>,
     /// Who, inside the tenant.
@@ -166,6 +173,11 @@ struct Usage {
 }
 
 impl Gate {
+    /// A gate with these connections.
+    pub fn new(upstreams: Upstreams) -> Self {
+        Self { upstreams }
+    }
+
     /// The connections, for what is no call of a model.
     pub fn upstreams(&self) -> &Upstreams {
         &self.upstreams
@@ -280,6 +292,7 @@ impl Gate {
                 prompt_tokens: size.prompt_bound,
                 max_completion_tokens: size.max_tokens,
                 conversation_id: call.conversation_id,
+                prompt: caller.log.prompt(&call.question),
                 wait: caller.wait,
                 durable: call.target.upstream.is_some(),
             });
@@ -311,7 +324,9 @@ impl Gate {
                     };
                     let mut batch = caller.tenant.batch();
                     rows(&mut batch, &answer)?;
+                    let settling = caller.purse.settling();
                     let line = reservation.settle(end, batch).await?;
+                    drop(settling);
                     set_aside.settle(line.cost);
                     return Ok(Answer { line, ..answer });
                 }

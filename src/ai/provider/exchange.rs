@@ -28,7 +28,7 @@ use super::{
     address::BaseUrl,
     failure::{Failure, Kind},
 };
-use crate::{ledger::provider::Secret, limits};
+use crate::{ai::trust::Authorities, ledger::provider::Secret, limits};
 
 /// The library's client for one call.
 pub(super) type Api = Client<Arc<dyn Config>>;
@@ -44,8 +44,8 @@ pub(super) struct Upstream {
 impl Upstream {
     /// # Errors
     /// [`Kind::Connect`] if the system has no certificates to trust.
-    pub fn new(base_url: &BaseUrl) -> Result<Self, Failure> {
-        let mut builder = reqwest::Client::builder()
+    pub fn new(base_url: &BaseUrl, authorities: &Authorities) -> Result<Self, Failure> {
+        let builder = reqwest::Client::builder()
             .user_agent("bulkhead")
             .connect_timeout(limits::PROVIDER_CONNECT)
             .pool_idle_timeout(limits::PROVIDER_IDLE)
@@ -55,10 +55,7 @@ impl Upstream {
             .no_proxy()
             // With one request at a time on a connection, a reply cannot be taken for another's.
             .http1_only();
-        if !base_url.is_https() {
-            // Without this it wants the system's certificates even for an unencrypted connection.
-            builder = builder.tls_certs_only([]);
-        }
+        let builder = authorities.apply(builder, base_url.is_https());
         let http = builder.build().map_err(|_| Failure {
             message: "the system's certificates could not be read".to_owned(),
             retryable: false,

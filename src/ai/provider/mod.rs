@@ -33,6 +33,7 @@ pub use fine_tuning::{FineTuneJob, JobStatus};
 pub use usage::ReportedUsage;
 
 use self::{address::BaseUrl, exchange::Upstream, fine_tuning::Call};
+use super::trust::{Authorities, crypto};
 use crate::{
     ledger::provider::{ProviderRow, Secret},
     limits,
@@ -43,6 +44,7 @@ use crate::{
 pub struct Upstreams {
     /// Keeps the hashes of keys from meaning anything outside of this process.
     salt: [u8; 32],
+    authorities: Authorities,
     kept: Mutex<Kept>,
 }
 
@@ -68,10 +70,15 @@ impl Default for Upstreams {
 impl Upstreams {
     /// No connections yet.
     pub fn new() -> Self {
-        // The HTTP client panics without a process-wide choice. If one was made already, it stands.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self::trusting(Authorities::default())
+    }
+
+    /// The same; certificates of these authorities are trusted, too.
+    pub fn trusting(authorities: Authorities) -> Self {
+        crypto();
         Self {
             salt: rand::random(),
+            authorities,
             kept: Mutex::default(),
         }
     }
@@ -213,7 +220,7 @@ impl Upstreams {
             return Ok(upstream);
         }
         // Reads the system's certificates: too slow for the lock. Of two made at once one is kept.
-        let fresh = Arc::new(Upstream::new(base_url)?);
+        let fresh = Arc::new(Upstream::new(base_url, &self.authorities)?);
         Ok(self.kept.lock().keep(route, fresh))
     }
 }

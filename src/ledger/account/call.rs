@@ -1,6 +1,6 @@
 //! One call of a model: what is asked for, what it costs at worst, and what it cost in the end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -39,6 +39,8 @@ pub struct Ask {
     pub max_completion_tokens: i64,
     /// The conversation it belongs to.
     pub conversation_id: Option<Uuid>,
+    /// What it asks, if the log is to tell.
+    pub prompt: Option<Arc<str>>,
     /// How long to wait for a rate limit instead of failing.
     pub wait: Duration,
     /// Whether the reservation is written before the call. False for models of the database itself,
@@ -85,6 +87,9 @@ pub(super) struct Call {
     pub conversation_id: Option<Uuid>,
     /// Starts of the windows whose counters hold the amount.
     pub windows: Vec<(Window, i64)>,
+    /// See [`Ask::prompt`]; a crash forgets it.
+    #[serde(skip)]
+    pub prompt: Option<Arc<str>>,
 }
 
 impl Call {
@@ -111,6 +116,7 @@ impl Call {
             amount: Nano::ZERO,
             conversation_id: ask.conversation_id,
             windows: Vec::new(),
+            prompt: ask.prompt.clone(),
         };
         call.prompt_tokens
             .checked_add(call.max_completion_tokens)

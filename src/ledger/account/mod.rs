@@ -15,8 +15,8 @@
 //! # After a crash
 //!
 //! Nobody can say of a stored reservation whether the provider was called and has answered. The row
-//! is written immediately before the call goes out, so it is taken to have: opening the account
-//! settles it once, at all that was reserved, with status `orphaned` and flagged as estimated. Never
+//! is written immediately before the call goes out, so it is taken to have: the next start, or the opening
+//! of the account if that is sooner, settles it once, at all that was reserved, with status `orphaned` and flagged as estimated. Never
 //! free, never twice, never above a budget. A crash before the row was written leaves nothing and
 //! costs nothing; nor does one during a call of a built-in model, whose reservation is in memory only
 //! ([`Ask::durable`]), and whose tokens may then be taken again from the rate limits.
@@ -26,6 +26,7 @@ mod call;
 mod clock;
 mod denial;
 mod opening;
+mod orphans;
 mod reservation;
 mod settling;
 mod state;
@@ -50,6 +51,7 @@ pub use self::{
     audit::Imbalance,
     call::{Ask, End},
     clock::Clock,
+    orphans::recover,
     reservation::Reservation,
     views::{BudgetRow, LimitCheck, RateLimitRow},
 };
@@ -59,7 +61,7 @@ use self::{
     reservation::Handed,
     state::{State, Terms},
 };
-use super::{alert::Alert, budget, meter::Meter, plan::TenantPlan, published::Cached, tier::Tiers};
+use super::{alert::Alert, budget, meter::Meter, plan::TenantPlan, published::Cached, tier::Tiers, usage::UsageLine};
 use crate::{
     error::{Code, Error, Result},
     tenant::{Batch, Sums, Table, Tenant},
@@ -68,12 +70,16 @@ use crate::{
 /// Where an account reads the tenant's plan: its stored bytes as of now.
 pub type PlanSource = Arc<dyn Fn(&Tenant) -> Arc<[u8]> + Send + Sync>;
 
+/// What else goes into the commit of a call's line: told the line and, if the log keeps it, the prompt.
+pub type Recorder = Arc<dyn Fn(&UsageLine, Option<&str>, &mut Batch) + Send + Sync>;
+
 /// See the [module](self). One for each tenant; keep it in a
 /// [`PerTenant`](crate::tenant::PerTenant).
 pub struct Account {
     meter: Arc<Meter>,
     tiers: Arc<Cached<Tiers>>,
     plan: PlanSource,
+    recorder: Recorder,
     clock: Clock,
     runtime: Handle,
     /// Never held over an `.await`.

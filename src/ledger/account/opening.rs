@@ -13,16 +13,16 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Account, PlanSource,
+    Account, PlanSource, Recorder,
     call::Call,
     clock::Clock,
+    orphans,
     state::{Counter, Place, Scope, State},
     views::OwnBudget,
 };
 use crate::{
     error::{Error, Result},
     ledger::{
-        books,
         budget::{Span, Window},
         meter::Meter,
         money::Nano,
@@ -32,7 +32,7 @@ use crate::{
         usage::{Class, UsageLine},
     },
     limits,
-    tenant::{Batch, Sums, Table, Tenant},
+    tenant::{Sums, Table, Tenant},
 };
 
 /// In [`Table::Counters`]: the zone whose windows the counters are of. Keys of counters begin with 0 or 1.
@@ -48,6 +48,7 @@ impl Account {
         meter: Arc<Meter>,
         tiers: Arc<Cached<Tiers>>,
         plan: PlanSource,
+        recorder: Recorder,
         clock: Clock,
     ) -> Result<Arc<Self>> {
         let tenant = meter.tenant().clone();
@@ -57,7 +58,10 @@ impl Account {
             let scope = own.user.as_deref().map_or(Scope::Tenant, Scope::user);
             state.set_own(scope, own.budget.window, Some(own.budget));
         }
-        settle_orphans(&tenant).await?;
+        let recovery = tenant.recovery();
+        let taken = recovery.take_over().await;
+        orphans::settle(&recovery, &recorder).await?;
+        drop(taken);
         state.zone = match tenant.get(Table::Counters, ZONE_KEY)? {
             Some(stored) => row::decode::<String>("time zone", &stored.value)?.parse().ok(),
             None => None,
@@ -67,6 +71,7 @@ impl Account {
             meter,
             tiers,
             plan,
+            recorder,
             clock,
             runtime: Handle::current(),
             state: Mutex::new(state),
@@ -189,34 +194,4 @@ fn first_id(micros: i64) -> [u8; 16] {
     let mut id = [0; 16];
     id[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
     id
-}
-
-/// Settles the reservations that a former process left, each in one commit with its line.
-async fn settle_orphans(tenant: &Tenant) -> Result<()> {
-    loop {
-        let rows = tenant.scan(Table::Reservations, &[]).take(limits::ORPHANS_A_COMMIT);
-        let calls = rows
-            .map(|found| Call::decode(&found?.1.value))
-            .collect::<Result<Vec<_>>>()?;
-        if calls.is_empty() {
-            return Ok(());
-        }
-        tracing::warn!(calls = calls.len(), "calls of a former process are settled as orphaned");
-        let mut batch = tenant.batch();
-        for call in &calls {
-            settle_orphan(tenant, &mut batch, call)?;
-        }
-        tenant.commit(batch).await?;
-    }
-}
-
-fn settle_orphan(tenant: &Tenant, batch: &mut Batch, call: &Call) -> Result<()> {
-    let line = call.orphaned();
-    books::record(batch, &line)?;
-    batch.delete(Table::Reservations, line.key());
-    for place in Place::of(&call.user, &call.windows) {
-        let sums = Sums(vec![line.cost.0, -call.amount.0]);
-        place.add(tenant, batch, &sums);
-    }
-    Ok(())
 }

@@ -66,6 +66,8 @@ impl Account {
         let mut batch = self.tenant().batch();
         books::record(&mut batch, line)?;
         let mut state = self.state();
+        let prompt = state.held.get(&line.id).and_then(|held| held.call.prompt.clone());
+        (self.recorder)(line, prompt.as_deref(), &mut batch);
         let alerts = state.settle_into(self.tenant(), terms.as_ref(), &mut batch, line, now)?;
         if let Some(extra) = extra {
             batch.merge(extra);

@@ -29,7 +29,7 @@ use crate::{
         usage::UsageLine,
     },
     limits,
-    tenant::{Batch, Sums, Table, Tenant},
+    tenant::{Batch, Keyed, Sums, Table, Tenant},
 };
 
 /// Whose counters and limits.
@@ -45,7 +45,7 @@ impl Scope {
     }
 
     /// In a stored key. Names of users stay out of keys, which are not sealed.
-    pub fn bytes(&self, tenant: &Tenant) -> Vec<u8> {
+    pub fn bytes(&self, tenant: &impl Keyed) -> Vec<u8> {
         match self {
             Self::Tenant => vec![0],
             Self::User(name) => [&[1][..], &tenant.keyed_hash("account user", name.as_bytes())].concat(),
@@ -69,7 +69,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub fn key(&self, tenant: &Tenant) -> Vec<u8> {
+    pub fn key(&self, tenant: &impl Keyed) -> Vec<u8> {
         let mut bytes = self.scope.bytes(tenant);
         bytes.push(self.window as u8);
         key::put_i64(&mut bytes, self.start_micros);
@@ -77,7 +77,7 @@ impl Place {
     }
 
     /// Adds to what is stored of this place. The whole tenant's is shown to the operator, too.
-    pub fn add(&self, tenant: &Tenant, batch: &mut Batch, delta: &Sums) {
+    pub fn add(&self, tenant: &impl Keyed, batch: &mut Batch, delta: &Sums) {
         batch.add(Table::Counters, &self.key(tenant), delta);
         if self.scope == Scope::Tenant {
             batch.publish(self.window.series(), self.start_micros, delta);

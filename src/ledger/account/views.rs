@@ -21,7 +21,7 @@ use crate::{
         row,
         usage::Operation,
     },
-    tenant::Table,
+    tenant::{Batch, Table},
 };
 
 /// What [`Account::check_limit`] finds.
@@ -209,18 +209,18 @@ impl Account {
         alert::alerts(self.tenant())
     }
 
-    /// Sets a budget of the owner's, for the whole tenant or for one user. It can only be lower than
-    /// what the operator allows.
+    /// A batch that sets a budget of the owner's, for the whole tenant or for one user, once it is committed. It
+    /// can only be lower than what the operator allows.
     ///
     /// # Errors
-    /// [`Code::InvalidParameterValue`] if it is negative or higher, and those of a commit.
-    pub async fn set_budget(
+    /// [`Code::InvalidParameterValue`] if it is negative or higher.
+    pub fn set_budget(
         self: &Arc<Self>,
         user: Option<String>,
         window: Window,
         amount: Nano,
         hard: bool,
-    ) -> Result<()> {
+    ) -> Result<Batch> {
         if amount < Nano::ZERO {
             return Err(Error::new(Code::InvalidParameterValue, "a budget cannot be negative"));
         }
@@ -241,23 +241,17 @@ impl Account {
             .with_hint("ask the operator of this server to raise it"));
         }
         self.write_budget(user, window, Some(Budget { window, amount, hard }))
-            .await
     }
 
-    /// Removes a budget of the owner's.
+    /// A batch that removes a budget of the owner's.
     ///
     /// # Errors
-    /// Those of a commit.
-    pub async fn clear_budget(self: &Arc<Self>, user: Option<String>, window: Window) -> Result<()> {
-        self.write_budget(user, window, None).await
+    /// None in practice.
+    pub fn clear_budget(self: &Arc<Self>, user: Option<String>, window: Window) -> Result<Batch> {
+        self.write_budget(user, window, None)
     }
 
-    async fn write_budget(
-        self: &Arc<Self>,
-        user: Option<String>,
-        window: Window,
-        budget: Option<Budget>,
-    ) -> Result<()> {
+    fn write_budget(self: &Arc<Self>, user: Option<String>, window: Window, budget: Option<Budget>) -> Result<Batch> {
         let scope = user.as_deref().map_or(Scope::Tenant, Scope::user);
         let mut key = scope.bytes(self.tenant());
         key.push(window as u8);
@@ -269,7 +263,7 @@ impl Account {
         // Of two writers the later commit is the later in memory too.
         let account = self.clone();
         batch.on_durable(move || account.state().set_own(scope, window, budget));
-        self.tenant().commit(batch).await
+        Ok(batch)
     }
 }
 

@@ -45,6 +45,16 @@ pub(super) struct Copy {
     options: Options,
 }
 
+impl Copy {
+    /// The query whose rows it sends, or the table into which it writes.
+    pub(super) fn read_by(&self) -> std::result::Result<&Statement, &ObjectName> {
+        match &self.what {
+            What::Query(query) | What::Out(query) => Ok(query),
+            What::In(table, _) => Err(table),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum What {
     /// `COPY (query) TO STDOUT`.

@@ -36,17 +36,9 @@ use crate::{
     },
 };
 
-pub(super) const RAG_COLUMNS: Columns = &[
-    ("answer", t(Scalar::Text)),
-    ("citations", t(Scalar::Jsonb)),
-    ("model", t(Scalar::Text)),
-    ("prompt_tokens", t(Scalar::Int4)),
-    ("completion_tokens", t(Scalar::Int4)),
-    ("cost_usd", t(Scalar::Numeric)),
-    ("cached", t(Scalar::Bool)),
-    ("usage_id", t(Scalar::Uuid)),
-];
+pub(super) const RAG_COLUMNS: Columns = CHAT_COLUMNS.split_at(CHAT_COLUMNS.len() - 1).0;
 
+/// Those of `ai.rag`, and the message that the answer is.
 pub(super) const CHAT_COLUMNS: Columns = &[
     ("answer", t(Scalar::Text)),
     ("citations", t(Scalar::Jsonb)),

@@ -19,7 +19,7 @@ use crate::{
         litellm,
         model::{self, BUILTIN},
         money::Day,
-        plan::TenantPlan,
+        plan::{Level, TenantPlan},
         price::{DATABASE, Price, Prices},
         provider::origin,
         published::FromRows,
@@ -85,6 +85,17 @@ pub(super) const FUNCTIONS: &[Function] = &[
         plane: Plane::Operator,
         effect: true,
         call: set_tenant,
+    },
+    Function {
+        name: "bulkhead.set_compliance",
+        parameters: &[
+            parameter("tenant", Kind::Text, None),
+            parameter("logging_level", Kind::Text, None),
+        ],
+        returns: Returns::Value(t(Scalar::Text)),
+        plane: Plane::Operator,
+        effect: true,
+        call: set_compliance,
     },
     Function {
         name: "bulkhead.set_budget",
@@ -295,6 +306,27 @@ fn set_budget(world: Arc<World>, args: Args) -> Answer {
         let change = operator.set_plan(args.text(0)?, move |settings| {
             let mut plan = TenantPlan::decode(&settings.plan)?;
             plan.set_budget(window, amount, hard)?;
+            plan.encode()
+        });
+        change.await?;
+        one(Scalar::Text, args.text(0)?)
+    })
+}
+
+/// Sets how much a tenant's audit log tells.
+fn set_compliance(world: Arc<World>, args: Args) -> Answer {
+    Box::pin(async move {
+        let wanted = args.text(1)?;
+        let level = Level::parse(wanted).ok_or_else(|| {
+            let names: Vec<_> = Level::ALL.iter().map(|level| level.as_str()).collect();
+            Error::new(
+                Code::InvalidParameterValue,
+                format!("logging_level must be one of {}", names.join(", ")),
+            )
+        })?;
+        let change = world.operator()?.operator.set_plan(args.text(0)?, move |settings| {
+            let mut plan = TenantPlan::decode(&settings.plan)?;
+            plan.logging = level;
             plan.encode()
         });
         change.await?;

@@ -16,6 +16,7 @@ use crate::{
     limits,
     sql::{
         jobs,
+        relations::audit::hex,
         relations::rows::{self, Cell},
         world::World,
     },
@@ -59,6 +60,14 @@ pub(super) const FUNCTIONS: &[Function] = &[
         call: retry_job,
     },
     Function {
+        name: "bulkhead.verify_audit",
+        parameters: &[],
+        returns: Returns::Both(AUDIT_COLUMNS),
+        plane: Plane::Tenant(&[Role::Owner]),
+        effect: false,
+        call: verify_audit,
+    },
+    Function {
         name: "bulkhead.check_limit",
         parameters: &[parameter("tokens", Kind::Int, None)],
         returns: Returns::Table(LIMIT_COLUMNS),
@@ -73,6 +82,42 @@ const LIMIT_COLUMNS: Columns = &[
     ("remaining", t(Scalar::Int8)),
     ("retry_after_ms", t(Scalar::Int8)),
 ];
+
+const AUDIT_COLUMNS: Columns = &[
+    ("ok", t(Scalar::Bool)),
+    ("entries", t(Scalar::Int8)),
+    ("head_seq", t(Scalar::Int8)),
+    ("head_hash", t(Scalar::Text)),
+    ("broken_at", t(Scalar::Int8)),
+    ("problem", t(Scalar::Text)),
+];
+
+/// Looks whether the audit log is whole. Its head, noted elsewhere, shows later that all of it was not replaced.
+fn verify_audit(world: Arc<World>, _args: Args) -> Answer {
+    Box::pin(async move {
+        let world = world.tenant()?;
+        // On a full disk the rest is looked at all the same.
+        if let Err(error) = world.state.log.flush().await {
+            tracing::debug!(%error, "entries of an audit log stay in memory");
+        }
+        let tenant = world.tenant.clone();
+        let checking = tokio::task::spawn_blocking(move || tenant.check_log());
+        let found = checking.await.map_err(Error::internal)??;
+        let number = |n: u64| Cell::Int(i64::try_from(n).unwrap_or(i64::MAX));
+        let row = (found, hex(&found.head.hash));
+        rows::batch(fields(AUDIT_COLUMNS), &[row], |(found, hash), column| {
+            match (column, found.fault) {
+                (0, fault) => Cell::Bool(fault.is_none()),
+                (1, _) => number(found.entries),
+                (2, _) => number(found.head.seq),
+                (3, _) => Cell::Text(hash),
+                (4, Some(fault)) => number(fault.seq),
+                (_, Some(fault)) => Cell::Text(fault.what),
+                (_, None) => Cell::Null,
+            }
+        })
+    })
+}
 
 /// One row of one boolean.
 fn truth(value: bool) -> Result<RecordBatch> {
@@ -98,7 +143,7 @@ fn set_provider_key(world: Arc<World>, args: Args) -> Answer {
             }
             Some(secret) => batch.put(Table::Secrets, &key, OwnKey::now(provider, secret).encode()?),
         }
-        world.tenant.commit(batch).await?;
+        world.commit(batch).await?;
         truth(args.text_or_null(1).is_some())
     })
 }
@@ -118,10 +163,11 @@ fn set_budget(world: Arc<World>, args: Args) -> Answer {
             ));
         }
         let account = world.tenant()?.account().await?;
-        match amount {
-            Some(amount) => account.set_budget(user, window, amount, hard).await?,
-            None => account.clear_budget(user, window).await?,
-        }
+        let batch = match amount {
+            Some(amount) => account.set_budget(user, window, amount, hard)?,
+            None => account.clear_budget(user, window)?,
+        };
+        world.tenant()?.commit(batch).await?;
         truth(amount.is_some())
     })
 }
@@ -130,7 +176,7 @@ fn set_budget(world: Arc<World>, args: Args) -> Answer {
 fn retry_job(world: Arc<World>, args: Args) -> Answer {
     Box::pin(async move {
         let world = world.tenant()?;
-        jobs::retry(&world.tenant, args.uuid(0)?).await?;
+        world.commit(jobs::retry(&world.tenant, args.uuid(0)?)?).await?;
         world.engine.reembed.notify_one();
         truth(true)
     })

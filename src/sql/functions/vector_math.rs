@@ -89,12 +89,11 @@ impl ScalarUDFImpl for VectorMath {
         let vectors = vectors.collect::<DfResult<Vec<_>>>()?;
         let numbers = args.args.iter().skip(of_vectors).map(|n| n.to_array(rows));
         let numbers = numbers.collect::<DfResult<Vec<_>>>()?;
-        let number = |at: usize, row: usize| match ScalarValue::try_from_array(&numbers[at], row)?
-            .cast_to(&DataType::Int64)?
-        {
-            ScalarValue::Int64(n) => Ok::<_, DataFusionError>(n),
-            _ => Ok(None),
-        };
+        let number =
+            |at: usize, row: usize| match ScalarValue::try_from_array(&numbers[at], row)?.cast_to(&DataType::Int64)? {
+                ScalarValue::Int64(n) => Ok::<_, DataFusionError>(n),
+                _ => Ok(None),
+            };
         let mut out = ListBuilder::new(Float32Builder::new());
         for row in 0..rows {
             let made = match (self.kind, &vectors[..]) {
@@ -115,7 +114,13 @@ impl ScalarUDFImpl for VectorMath {
             }
         }
         let array: Arc<dyn Array> = Arc::new(out.finish());
-        debug_assert!(array.as_list::<i32>().values().as_primitive_opt::<Float32Type>().is_some());
+        debug_assert!(
+            array
+                .as_list::<i32>()
+                .values()
+                .as_primitive_opt::<Float32Type>()
+                .is_some()
+        );
         match constant {
             true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?)),
             false => Ok(ColumnarValue::Array(array)),

@@ -231,7 +231,11 @@ impl Accumulator for Vectors {
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let [sums, rows] = states else { return Ok(()) };
-        for (sums, rows) in sums.as_list::<i32>().iter().zip(rows.as_primitive::<Int64Type>().iter()) {
+        for (sums, rows) in sums
+            .as_list::<i32>()
+            .iter()
+            .zip(rows.as_primitive::<Int64Type>().iter())
+        {
             if let (Some(sums), Some(rows @ 1..)) = (sums, rows) {
                 self.add(sums.as_primitive::<Float64Type>().values().iter().copied(), rows)?;
             }

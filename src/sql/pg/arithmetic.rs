@@ -18,10 +18,7 @@ use datafusion::{
 };
 
 use super::function::fail;
-use crate::{
-    codec::pgtype::PgType,
-    error::Code,
-};
+use crate::{codec::pgtype::PgType, error::Code};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Operation {

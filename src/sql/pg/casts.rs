@@ -274,14 +274,22 @@ fn halves(input: &ArrayRef) -> Result<ArrayRef> {
     let values = lists.values().as_primitive::<Float32Type>();
     let half = |v: f32| <Float16Type as ArrowPrimitiveType>::Native::from_f32(v).to_f32();
     if values.iter().flatten().any(|v| v.is_finite() && half(v).is_infinite()) {
-        return Err(fail(Code::NumericOutOfRange, "a value is out of range for type halfvec"));
+        return Err(fail(
+            Code::NumericOutOfRange,
+            "a value is out of range for type halfvec",
+        ));
     }
     let DataType::List(field) = lists.data_type() else {
         return Ok(input.clone());
     };
     let rounded = values.unary::<_, Float32Type>(half);
     let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
-    Ok(Arc::new(ListArray::try_new(field.clone(), offsets, Arc::new(rounded), nulls)?))
+    Ok(Arc::new(ListArray::try_new(
+        field.clone(),
+        offsets,
+        Arc::new(rounded),
+        nulls,
+    )?))
 }
 
 fn vectors(input: &ArrayRef, to: &DataType, dimensions: Option<usize>, half: bool) -> Result<ArrayRef> {
@@ -341,7 +349,10 @@ fn check_vector(values: &[f32], nulls: usize, dimensions: Option<usize>) -> Resu
 fn vector(text: &str) -> Result<Vec<f32>> {
     let wrong = || {
         let shown: String = text.chars().take(100).collect();
-        fail(Code::InvalidText, format!("invalid input syntax for type vector: \"{shown}\""))
+        fail(
+            Code::InvalidText,
+            format!("invalid input syntax for type vector: \"{shown}\""),
+        )
     };
     let inner = text
         .trim()

@@ -205,11 +205,15 @@ fn convert(input: &ArrayRef, from: PgType, to: Scalar, target: &DataType) -> Res
         Scalar::Date | Scalar::Time | Scalar::Timestamp | Scalar::Timestamptz if data_type.is_temporal() => {
             Ok(checked(input, target)?)
         }
-        Scalar::Interval if matches!(data_type, DataType::Interval(_) | DataType::Duration(_)) => Ok(cast(input, target)?),
+        Scalar::Interval if matches!(data_type, DataType::Interval(_) | DataType::Duration(_)) => {
+            Ok(cast(input, target)?)
+        }
         Scalar::Interval if matches!(data_type, DataType::Time64(_)) => {
             let micros = cast(&cast(input, &Scalar::Time.arrow())?, &DataType::Int64)?;
             let micros = micros.as_primitive::<Int64Type>();
-            let intervals = micros.iter().map(|m| m.map(|m| IntervalMonthDayNano::new(0, 0, m.saturating_mul(1000))));
+            let intervals = micros
+                .iter()
+                .map(|m| m.map(|m| IntervalMonthDayNano::new(0, 0, m.saturating_mul(1000))));
             Ok(Arc::new(intervals.collect::<IntervalMonthDayNanoArray>()))
         }
         _ => Err(impossible(from, to)),
@@ -254,11 +258,13 @@ fn integers(input: &ArrayRef, to: Scalar, target: &DataType) -> Result<ArrayRef>
             let scale = u32::from(scale.unsigned_abs());
             let unit = 10_i128.pow(scale.min(38));
             let decimals = input.as_primitive::<Decimal128Type>();
-            let each = decimals.iter().map(|d| match d.map(|d| i64::try_from(rounded(d, unit))) {
-                Some(Ok(whole)) => Ok(Some(whole)),
-                Some(Err(_)) => Err(out_of_range(to)),
-                None => Ok(None),
-            });
+            let each = decimals
+                .iter()
+                .map(|d| match d.map(|d| i64::try_from(rounded(d, unit))) {
+                    Some(Ok(whole)) => Ok(Some(whole)),
+                    Some(Err(_)) => Err(out_of_range(to)),
+                    None => Ok(None),
+                });
             Arc::new(each.collect::<Result<Int64Array>>()?)
         }
         DataType::Boolean | DataType::Int16 | DataType::Int32 | DataType::Int64 => input.clone(),
@@ -309,13 +315,21 @@ fn parsed(input: &ArrayRef, to: Scalar, target: &DataType) -> Result<ArrayRef> {
         let code = match to {
             Scalar::Date | Scalar::Time | Scalar::Timestamp | Scalar::Timestamptz | Scalar::Interval => {
                 match t.chars().filter(|c| *c == '-').count() == 2 && t.starts_with(|c: char| c.is_ascii_digit()) {
-                    true => return fail(Code::DatetimeOverflow, format!("date/time field value out of range: \"{t}\"")),
+                    true => {
+                        return fail(
+                            Code::DatetimeOverflow,
+                            format!("date/time field value out of range: \"{t}\""),
+                        );
+                    }
                     false => Code::InvalidDatetime,
                 }
             }
             _ => Code::InvalidText,
         };
-        fail(code, format!("invalid input syntax for type {}: \"{t}\"", name(to.into())))
+        fail(
+            code,
+            format!("invalid input syntax for type {}: \"{t}\"", name(to.into())),
+        )
     };
     fn each<T, C: FromIterator<Option<T>>>(text: &StringArray, read: impl Fn(&str) -> Result<T>) -> Result<C> {
         text.iter().map(|t| t.map(&read).transpose()).collect()
@@ -332,7 +346,10 @@ fn parsed(input: &ArrayRef, to: Scalar, target: &DataType) -> Result<ArrayRef> {
                 let fits = |n: i128| i64::try_from(n).ok().filter(|n| (least..=most).contains(n));
                 let too_large = || {
                     let what = name(to.into());
-                    fail(Code::NumericOutOfRange, format!("value \"{t}\" is out of range for type {what}"))
+                    fail(
+                        Code::NumericOutOfRange,
+                        format!("value \"{t}\" is out of range for type {what}"),
+                    )
                 };
                 match integer(t) {
                     Some(Some(number)) => fits(number).ok_or_else(too_large),
@@ -353,7 +370,10 @@ fn parsed(input: &ArrayRef, to: Scalar, target: &DataType) -> Result<ArrayRef> {
                 match infinite && finite {
                     true => {
                         let what = name(to.into());
-                        Err(fail(Code::NumericOutOfRange, format!("\"{t}\" is out of range for type {what}")))
+                        Err(fail(
+                            Code::NumericOutOfRange,
+                            format!("\"{t}\" is out of range for type {what}"),
+                        ))
                     }
                     false => Ok(value),
                 }
@@ -375,7 +395,9 @@ fn parsed(input: &ArrayRef, to: Scalar, target: &DataType) -> Result<ArrayRef> {
             };
             Arc::new(each::<_, Decimal128Array>(text, read)?.with_precision_and_scale(precision, scale)?)
         }
-        Scalar::Date => Arc::new(each::<_, Date32Array>(text, |t| datetime::date(t).ok_or_else(|| wrong(t)))?),
+        Scalar::Date => Arc::new(each::<_, Date32Array>(text, |t| {
+            datetime::date(t).ok_or_else(|| wrong(t))
+        })?),
         Scalar::Time => Arc::new(each::<_, Time64MicrosecondArray>(text, |t| {
             datetime::time(t).ok_or_else(|| wrong(t))
         })?),

@@ -73,6 +73,13 @@ impl VisitorMut for Rewriter {
             Expr::Collate { expr: inner, .. } => *expr = take(inner),
             Expr::Cast { .. } | Expr::TypedString(_) => cast(expr),
             Expr::Interval(_) => interval(expr),
+            Expr::Extract { field, expr: from, .. } => {
+                let field = text(&field.to_string().trim_matches('\'').to_lowercase());
+                *expr = call("bulkhead_extract", vec![field, take(from)]);
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                *expr = call("timezone", vec![take(time_zone), take(timestamp)]);
+            }
             Expr::Function(_) => function(expr),
             Expr::Identifier(ident) if ident.quote_style.is_none() => {
                 let name = ident.value.to_lowercase();

@@ -62,6 +62,8 @@ pub fn shared() -> Vec<Arc<ScalarUDF>> {
         own.chain(super::casts::shared())
             .chain(super::json_make::scalars())
             .chain([super::convert::function()])
+            .chain(super::temporal::shared())
+            .chain(super::clock::shared())
             .collect()
     });
     MADE.clone()

@@ -31,7 +31,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     strict("bulkhead_jsonb_concat", JSONB, |a| {
         Ok(shown(concat(whole(a, 0)?, whole(a, 1)?)))
     }),
-    strict("bulkhead_jsonb_delete", JSONB, |a| Ok(shown(delete(whole(a, 0)?, a.get(1))?))),
+    strict("bulkhead_jsonb_delete", JSONB, |a| {
+        Ok(shown(delete(whole(a, 0)?, a.get(1))?))
+    }),
     strict("bulkhead_jsonb_delete_path", JSONB, |a| {
         let mut value = whole(a, 0)?;
         let path = texts(a, 1);
@@ -58,14 +60,26 @@ pub(super) const FUNCTIONS: &[Function] = &[
         pretty(&whole(a, 0)?, 0, &mut out);
         Ok(out.into())
     }),
-    strict("bulkhead_jsonb_elements", PgType::Array(Scalar::Jsonb), |a| elements(a, false)),
-    strict("bulkhead_json_elements", PgType::Array(Scalar::Json), |a| elements(a, false)),
+    strict("bulkhead_jsonb_elements", PgType::Array(Scalar::Jsonb), |a| {
+        elements(a, false)
+    }),
+    strict("bulkhead_json_elements", PgType::Array(Scalar::Json), |a| {
+        elements(a, false)
+    }),
     strict("bulkhead_json_elements_text", TEXTS, |a| elements(a, true)),
     strict("bulkhead_json_keys", TEXTS, |a| {
-        Ok(entries(a, "jsonb_object_keys")?.into_keys().map(|(_, key)| key).collect::<Vec<_>>().into())
+        Ok(entries(a, "jsonb_object_keys")?
+            .into_keys()
+            .map(|(_, key)| key)
+            .collect::<Vec<_>>()
+            .into())
     }),
-    strict("bulkhead_jsonb_values", PgType::Array(Scalar::Jsonb), |a| values(a, false)),
-    strict("bulkhead_json_values", PgType::Array(Scalar::Json), |a| values(a, false)),
+    strict("bulkhead_jsonb_values", PgType::Array(Scalar::Jsonb), |a| {
+        values(a, false)
+    }),
+    strict("bulkhead_json_values", PgType::Array(Scalar::Json), |a| {
+        values(a, false)
+    }),
     strict("bulkhead_json_values_text", TEXTS, |a| values(a, true)),
 ];
 
@@ -86,6 +100,11 @@ fn texts(arguments: &[Value], at: usize) -> Vec<String> {
                 _ => None,
             })
             .collect(),
+        // A literal of no type.
+        Some(Value::Text(literal)) => {
+            let items = super::casts::parse_array(literal).unwrap_or_default();
+            items.into_iter().flatten().collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -254,8 +273,7 @@ fn insert(arguments: &[Value]) -> Result<Value> {
         None => *place = new.take(),
     });
     match taken {
-        true => Err(fail(Code::InvalidParameterValue, "cannot replace existing key")
-            ),
+        true => Err(fail(Code::InvalidParameterValue, "cannot replace existing key")),
         false => Ok(shown(value)),
     }
 }
@@ -264,7 +282,9 @@ fn insert(arguments: &[Value]) -> Result<Value> {
 fn stripped(value: Json) -> Json {
     match value {
         Json::Object(entries) => {
-            let kept = entries.into_iter().filter(|(_, v)| !matches!(v, Json::Plain(word) if word == "null"));
+            let kept = entries
+                .into_iter()
+                .filter(|(_, v)| !matches!(v, Json::Plain(word) if word == "null"));
             Json::Object(kept.map(|(key, value)| (key, stripped(value))).collect())
         }
         Json::Array(items) => Json::Array(items.into_iter().map(stripped).collect()),
@@ -329,17 +349,30 @@ fn elements(arguments: &[Value], as_text: bool) -> Result<Value> {
 fn entries(arguments: &[Value], name: &str) -> Result<BTreeMap<(usize, String), Json>> {
     match whole(arguments, 0)? {
         Json::Object(entries) => Ok(entries),
-        Json::Array(_) => Err(fail(Code::InvalidParameterValue, format!("cannot call {name} on an array"))),
-        _ => Err(fail(Code::InvalidParameterValue, format!("cannot call {name} on a scalar"))),
+        Json::Array(_) => Err(fail(
+            Code::InvalidParameterValue,
+            format!("cannot call {name} on an array"),
+        )),
+        _ => Err(fail(
+            Code::InvalidParameterValue,
+            format!("cannot call {name} on a scalar"),
+        )),
     }
 }
 
 fn values(arguments: &[Value], as_text: bool) -> Result<Value> {
     let entries = match whole(arguments, 0)? {
         Json::Object(entries) => entries,
-        _ => return Err(fail(Code::InvalidParameterValue, "cannot call jsonb_each on a non-object")),
+        _ => {
+            return Err(fail(
+                Code::InvalidParameterValue,
+                "cannot call jsonb_each on a non-object",
+            ));
+        }
     };
-    Ok(Value::List(entries.into_values().map(|value| one(value, as_text)).collect()))
+    Ok(Value::List(
+        entries.into_values().map(|value| one(value, as_text)).collect(),
+    ))
 }
 
 #[cfg(test)]
@@ -347,7 +380,10 @@ mod tests {
     use super::*;
 
     fn run(name: &str, arguments: &[Value]) -> String {
-        let function = FUNCTIONS.iter().find(|f| f.name == name).expect("a function of the list");
+        let function = FUNCTIONS
+            .iter()
+            .find(|f| f.name == name)
+            .expect("a function of the list");
         let Body::Strict(body) = function.body else {
             unreachable!()
         };
@@ -362,25 +398,74 @@ mod tests {
     fn json_changes_as_in_postgresql() {
         let path = |text: &str| Value::from(text.split(',').collect::<Vec<_>>());
         for (name, arguments, expected) in [
-            ("bulkhead_jsonb_concat", vec!["{\"a\":1}".into(), "{\"b\":2}".into()], r#"{"a": 1, "b": 2}"#),
+            (
+                "bulkhead_jsonb_concat",
+                vec!["{\"a\":1}".into(), "{\"b\":2}".into()],
+                r#"{"a": 1, "b": 2}"#,
+            ),
             ("bulkhead_jsonb_concat", vec!["[1]".into(), "2".into()], "[1, 2]"),
-            ("bulkhead_jsonb_delete", vec!["{\"a\":1,\"b\":2}".into(), "a".into()], r#"{"b": 2}"#),
-            ("bulkhead_jsonb_delete", vec!["[1,2,3]".into(), Value::Int(-1)], "[1, 2]"),
-            ("bulkhead_jsonb_delete_path", vec!["{\"a\":[1,2]}".into(), path("a,0")], r#"{"a": [2]}"#),
+            (
+                "bulkhead_jsonb_delete",
+                vec!["{\"a\":1,\"b\":2}".into(), "a".into()],
+                r#"{"b": 2}"#,
+            ),
+            (
+                "bulkhead_jsonb_delete",
+                vec!["[1,2,3]".into(), Value::Int(-1)],
+                "[1, 2]",
+            ),
+            (
+                "bulkhead_jsonb_delete_path",
+                vec!["{\"a\":[1,2]}".into(), path("a,0")],
+                r#"{"a": [2]}"#,
+            ),
             (
                 "jsonb_set",
-                vec!["[{\"f1\":1,\"f2\":null},2]".into(), path("0,f1"), "[2,3]".into(), false.into()],
+                vec![
+                    "[{\"f1\":1,\"f2\":null},2]".into(),
+                    path("0,f1"),
+                    "[2,3]".into(),
+                    false.into(),
+                ],
                 r#"[{"f1": [2, 3], "f2": null}, 2]"#,
             ),
             ("jsonb_set", vec!["{}".into(), path("a"), "1".into()], r#"{"a": 1}"#),
-            ("jsonb_set", vec!["{}".into(), path("a"), "1".into(), false.into()], "{}"),
+            (
+                "jsonb_set",
+                vec!["{}".into(), path("a"), "1".into(), false.into()],
+                "{}",
+            ),
             ("jsonb_set", vec!["[1]".into(), path("9"), "2".into()], "[1, 2]"),
-            ("jsonb_insert", vec!["{\"a\":[0,1,2]}".into(), path("a,1"), "9".into()], r#"{"a": [0, 9, 1, 2]}"#),
-            ("jsonb_strip_nulls", vec!["[{\"f1\":1,\"f2\":null},null]".into()], r#"[{"f1": 1}, null]"#),
-            ("jsonb_pretty", vec!["{\"a\":[1]}".into()], "{\n    \"a\": [\n        1\n    ]\n}"),
-            ("bulkhead_jsonb_exists_any", vec!["{\"a\":1}".into(), path("x,a")], "Bool(true)"),
-            ("bulkhead_jsonb_exists_all", vec!["{\"a\":1}".into(), path("x,a")], "Bool(false)"),
-            ("bulkhead_json_keys", vec!["{\"bb\":1,\"a\":2}".into()], r#"List([Text("a"), Text("bb")])"#),
+            (
+                "jsonb_insert",
+                vec!["{\"a\":[0,1,2]}".into(), path("a,1"), "9".into()],
+                r#"{"a": [0, 9, 1, 2]}"#,
+            ),
+            (
+                "jsonb_strip_nulls",
+                vec!["[{\"f1\":1,\"f2\":null},null]".into()],
+                r#"[{"f1": 1}, null]"#,
+            ),
+            (
+                "jsonb_pretty",
+                vec!["{\"a\":[1]}".into()],
+                "{\n    \"a\": [\n        1\n    ]\n}",
+            ),
+            (
+                "bulkhead_jsonb_exists_any",
+                vec!["{\"a\":1}".into(), path("x,a")],
+                "Bool(true)",
+            ),
+            (
+                "bulkhead_jsonb_exists_all",
+                vec!["{\"a\":1}".into(), path("x,a")],
+                "Bool(false)",
+            ),
+            (
+                "bulkhead_json_keys",
+                vec!["{\"bb\":1,\"a\":2}".into()],
+                r#"List([Text("a"), Text("bb")])"#,
+            ),
         ] {
             assert_eq!(run(name, &arguments), expected, "{name}");
         }

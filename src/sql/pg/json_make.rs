@@ -72,14 +72,17 @@ impl Jsons {
 
     /// Appends the JSON of a row.
     pub fn put(&self, row: usize, out: &mut String) -> Result<()> {
-        if self.array.is_null(row) {
+        if self.array.is_null(row) || self.array.data_type().is_null() {
             out.push_str("null");
             return Ok(());
         }
         match (self.array.data_type(), &self.items[..]) {
             (DataType::List(_), [(_, items)]) => {
                 let list: &ListArray = self.array.as_list::<i32>();
-                let (from, to) = (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize);
+                let (from, to) = (
+                    list.value_offsets()[row] as usize,
+                    list.value_offsets()[row + 1] as usize,
+                );
                 out.push('[');
                 for at in from..to {
                     if at > from {
@@ -378,7 +381,12 @@ impl Accumulator for Gathered {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for part in states.iter().filter_map(|s| s.as_string_opt::<i32>()).flatten().flatten() {
+        for part in states
+            .iter()
+            .filter_map(|s| s.as_string_opt::<i32>())
+            .flatten()
+            .flatten()
+        {
             self.between().push_str(part);
         }
         Ok(())

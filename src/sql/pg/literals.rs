@@ -162,7 +162,10 @@ fn decimal(number: &str) -> Option<String> {
         return None;
     }
     let (before, after) = if point <= 0 {
-        ("0".to_owned(), format!("{}{all}", "0".repeat(point.unsigned_abs() as usize)))
+        (
+            "0".to_owned(),
+            format!("{}{all}", "0".repeat(point.unsigned_abs() as usize)),
+        )
     } else {
         let point = point as usize;
         while all.len() < point {

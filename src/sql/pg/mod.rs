@@ -7,6 +7,7 @@
 //! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`] and [`info`]
 //! - [`literals`], [`arithmetic`], [`aggregates`], [`output`]: numbers, and types, as PostgreSQL has them
 //! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
+//! - [`clock`], [`temporal`], [`to_char`] over [`moments`]: dates, times and intervals
 //! - [`dialect`], [`names`], [`subquery`]: the statement rewritten before it is planned
 //! - [`types`], [`operators`], [`from`], [`lateral`], [`apply`], [`apply_exec`]: extensions of DataFusion's planner
 
@@ -17,6 +18,7 @@ pub mod arithmetic;
 pub mod builtin;
 pub mod casts;
 pub mod catalog;
+pub mod clock;
 pub mod convert;
 pub mod dialect;
 pub mod fill;
@@ -31,6 +33,7 @@ pub mod json_change;
 pub mod json_make;
 pub mod lateral;
 pub mod literals;
+pub mod moments;
 pub mod names;
 pub mod operators;
 pub mod output;
@@ -38,7 +41,9 @@ pub mod print;
 pub mod relations;
 pub mod rows;
 pub mod subquery;
+pub mod temporal;
 pub mod text;
+pub mod to_char;
 pub mod types;
 
 pub use function::{bound, shared};

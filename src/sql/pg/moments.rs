@@ -16,7 +16,7 @@ use arrow::{
 use chrono::{Datelike, Duration, Months, NaiveDate, NaiveDateTime};
 use datafusion::common::{DataFusionError, Result};
 
-pub use crate::codec::datetime::Interval;
+pub(super) use crate::codec::datetime::Interval;
 use crate::{
     codec::pgtype::{PgType, Scalar},
     error::Code,
@@ -25,13 +25,13 @@ use crate::{
 use super::{function::fail, text::Texts};
 
 /// Microseconds in a second.
-pub const SECOND: i64 = 1_000_000;
+pub(super) const SECOND: i64 = 1_000_000;
 /// Microseconds in a day.
-pub const DAY: i64 = 86_400 * SECOND;
+pub(super) const DAY: i64 = 86_400 * SECOND;
 
 /// One value.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Moment {
+pub(super) enum Moment {
     Null,
     Bool(bool),
     Text(String),
@@ -50,7 +50,7 @@ pub enum Moment {
 }
 
 /// A column whose rows are read as [`Moment`]s.
-pub struct Moments {
+pub(super) struct Moments {
     array: ArrayRef,
     texts: Option<Texts>,
 }
@@ -110,33 +110,60 @@ impl Moments {
                     micros: value.nanoseconds / 1000,
                 })
             }
-            _ => return Err(fail(Code::DatatypeMismatch, "a date, time or interval is expected here")),
+            _ => {
+                return Err(fail(
+                    Code::DatatypeMismatch,
+                    "a date, time or interval is expected here",
+                ));
+            }
         })
     }
 }
 
 /// The values as an array of this type; a value of another kind is NULL, for the callers are ours.
-pub fn array(pg_type: PgType, data_type: &DataType, values: Vec<Moment>) -> Result<ArrayRef> {
+pub(super) fn array(pg_type: PgType, data_type: &DataType, values: Vec<Moment>) -> Result<ArrayRef> {
     let PgType::Scalar(scalar) = pg_type else {
         return Ok(new_null_array(data_type, values.len()));
     };
     let rows = values.into_iter();
     Ok(match scalar {
-        Scalar::Bool => Arc::new(rows.map(|v| if let Moment::Bool(b) = v { Some(b) } else { None }).collect::<BooleanArray>()),
+        Scalar::Bool => Arc::new(
+            rows.map(|v| if let Moment::Bool(b) = v { Some(b) } else { None })
+                .collect::<BooleanArray>(),
+        ),
         Scalar::Float8 => Arc::new(rows.map(|v| number(&v)).collect::<Float64Array>()),
         Scalar::Int4 => {
-            let whole = |v| if let Moment::Exact(n, 0) = v { i32::try_from(n).ok() } else { None };
+            let whole = |v| {
+                if let Moment::Exact(n, 0) = v {
+                    i32::try_from(n).ok()
+                } else {
+                    None
+                }
+            };
             Arc::new(rows.map(whole).collect::<Int32Array>())
         }
         Scalar::Int8 => {
-            let whole = |v| if let Moment::Exact(n, 0) = v { i64::try_from(n).ok() } else { None };
+            let whole = |v| {
+                if let Moment::Exact(n, 0) = v {
+                    i64::try_from(n).ok()
+                } else {
+                    None
+                }
+            };
             Arc::new(rows.map(whole).collect::<Int64Array>())
         }
         Scalar::Numeric => {
             let exact = |v| if let Moment::Exact(n, _) = v { Some(n) } else { None };
-            Arc::new(rows.map(exact).collect::<Decimal128Array>().with_data_type(data_type.clone()))
+            Arc::new(
+                rows.map(exact)
+                    .collect::<Decimal128Array>()
+                    .with_data_type(data_type.clone()),
+            )
         }
-        Scalar::Date => Arc::new(rows.map(|v| if let Moment::Date(d) = v { Some(d) } else { None }).collect::<Date32Array>()),
+        Scalar::Date => Arc::new(
+            rows.map(|v| if let Moment::Date(d) = v { Some(d) } else { None })
+                .collect::<Date32Array>(),
+        ),
         Scalar::Time => {
             let micros = |v| if let Moment::Time(t) = v { Some(t) } else { None };
             Arc::new(rows.map(micros).collect::<Time64MicrosecondArray>())
@@ -159,12 +186,15 @@ pub fn array(pg_type: PgType, data_type: &DataType, values: Vec<Moment>) -> Resu
             });
             Arc::new(spans.collect::<Result<IntervalMonthDayNanoArray>>()?)
         }
-        _ => Arc::new(rows.map(|v| if let Moment::Text(t) = v { Some(t) } else { None }).collect::<StringArray>()),
+        _ => Arc::new(
+            rows.map(|v| if let Moment::Text(t) = v { Some(t) } else { None })
+                .collect::<StringArray>(),
+        ),
     })
 }
 
 /// A number as a float.
-pub fn number(value: &Moment) -> Option<f64> {
+pub(super) fn number(value: &Moment) -> Option<f64> {
     match value {
         Moment::Number(n) => Some(*n),
         Moment::Exact(n, scale) => Some(*n as f64 / 10_f64.powi(i32::from(*scale))),
@@ -173,28 +203,28 @@ pub fn number(value: &Moment) -> Option<f64> {
 }
 
 /// What lies outside of the years that can be told.
-pub fn overflow() -> DataFusionError {
+pub(super) fn overflow() -> DataFusionError {
     fail(Code::DatetimeOverflow, "timestamp out of range")
 }
 
 /// The calendar's view of microseconds since 1970.
-pub fn civil(micros: i64) -> Result<NaiveDateTime> {
+pub(super) fn civil(micros: i64) -> Result<NaiveDateTime> {
     let at = chrono::DateTime::from_timestamp_micros(micros);
     at.map(|t| t.naive_utc()).ok_or_else(overflow)
 }
 
 /// Microseconds since 1970.
-pub fn micros(at: NaiveDateTime) -> i64 {
+pub(super) fn micros(at: NaiveDateTime) -> i64 {
     at.and_utc().timestamp_micros()
 }
 
 /// The first moment of a day.
-pub fn midnight(days: i32) -> Result<i64> {
+pub(super) fn midnight(days: i32) -> Result<i64> {
     i64::from(days).checked_mul(DAY).ok_or_else(overflow)
 }
 
 /// The moment an interval later: months first, then days, then the time.
-pub fn later(from: i64, span: Interval) -> Result<i64> {
+pub(super) fn later(from: i64, span: Interval) -> Result<i64> {
     if from == i64::MAX || from == i64::MIN {
         return Ok(from);
     }
@@ -210,7 +240,7 @@ pub fn later(from: i64, span: Interval) -> Result<i64> {
 }
 
 /// The opposite of an interval.
-pub fn negated(span: Interval) -> Interval {
+pub(super) fn negated(span: Interval) -> Interval {
     Interval {
         months: span.months.saturating_neg(),
         days: span.days.saturating_neg(),
@@ -219,7 +249,7 @@ pub fn negated(span: Interval) -> Interval {
 }
 
 /// An interval of days and time between two moments.
-pub fn between(later: i64, earlier: i64) -> Result<Interval> {
+pub(super) fn between(later: i64, earlier: i64) -> Result<Interval> {
     let micros = later.checked_sub(earlier).ok_or_else(overflow)?;
     Ok(Interval {
         months: 0,
@@ -229,12 +259,12 @@ pub fn between(later: i64, earlier: i64) -> Result<Interval> {
 }
 
 /// Microseconds of an interval whose months have thirty days, as intervals are compared.
-pub fn length(span: Interval) -> i128 {
+pub(super) fn length(span: Interval) -> i128 {
     (i128::from(span.months) * 30 + i128::from(span.days)) * i128::from(DAY) + i128::from(span.micros)
 }
 
 /// Times a number, what is left of months going to days, and of days to the time, as PostgreSQL does.
-pub fn scaled(span: Interval, factor: f64) -> Result<Interval> {
+pub(super) fn scaled(span: Interval, factor: f64) -> Result<Interval> {
     let wrong = || fail(Code::DatetimeOverflow, "interval out of range");
     let months = f64::from(span.months) * factor;
     let days = f64::from(span.days) * factor;
@@ -255,7 +285,7 @@ pub fn scaled(span: Interval, factor: f64) -> Result<Interval> {
 }
 
 /// Years, months and days and the time between two moments, as a person would count them.
-pub fn age(later: i64, earlier: i64) -> Result<Interval> {
+pub(super) fn age(later: i64, earlier: i64) -> Result<Interval> {
     if later < earlier {
         return age(earlier, later).map(negated);
     }

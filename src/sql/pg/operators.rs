@@ -13,7 +13,7 @@ use datafusion::{
     sql::sqlparser::ast::BinaryOperator,
 };
 
-use super::{arithmetic, casts, convert, json_access};
+use super::{arithmetic, casts, convert, json_access, temporal};
 use crate::{
     codec::pgtype::{PgType, Scalar},
     sql::functions::vector_math,
@@ -32,6 +32,9 @@ impl ExprPlanner for PgOperators {
         if let Some(function) = of_vectors(&expr, schema) {
             let (left, right) = (vector_beside(expr.left), vector_beside(expr.right));
             return Ok(PlannerResult::Planned(function.call(vec![left, right])));
+        }
+        if let Some(call) = temporal::call(&expr, schema) {
+            return Ok(PlannerResult::Planned(call));
         }
         if let Some(call) = arithmetic::checked(&mut expr, schema) {
             return Ok(PlannerResult::Planned(call));

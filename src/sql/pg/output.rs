@@ -7,7 +7,9 @@
 use datafusion::{
     arrow::datatypes::{DataType, Field, FieldRef, Schema},
     common::ScalarValue,
-    logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Window, WindowFunctionDefinition, expr::AggregateFunction},
+    logical_expr::{
+        Aggregate, Expr, ExprSchemable, LogicalPlan, Window, WindowFunctionDefinition, expr::AggregateFunction,
+    },
 };
 
 use crate::codec::pgtype::{PG_TYPE, PgType, Scalar};
@@ -50,12 +52,10 @@ fn column(plan: &LogicalPlan, at: usize, depth: usize) -> Option<PgType> {
     match plan {
         LogicalPlan::Projection(p) => expression(p.expr.get(at)?, &p.input, depth),
         LogicalPlan::Aggregate(aggregate) => aggregated(aggregate, at, depth),
-        LogicalPlan::Window(Window { input, window_expr, .. }) => {
-            match at.checked_sub(input.schema().fields().len()) {
-                Some(at) => expression(window_expr.get(at)?, input, depth),
-                None => column(input, at, depth),
-            }
-        }
+        LogicalPlan::Window(Window { input, window_expr, .. }) => match at.checked_sub(input.schema().fields().len()) {
+            Some(at) => expression(window_expr.get(at)?, input, depth),
+            None => column(input, at, depth),
+        },
         LogicalPlan::Filter(filter) => column(&filter.input, at, depth),
         LogicalPlan::Sort(sort) => column(&sort.input, at, depth),
         LogicalPlan::Limit(limit) => column(&limit.input, at, depth),
@@ -133,8 +133,10 @@ fn expression(expr: &Expr, input: &LogicalPlan, depth: usize) -> Option<PgType> 
             "coalesce" | "greatest" | "least" | "nullif" | "bulkhead_or_empty" => each(&call.args),
             "array_element" => item(expression(call.args.first()?, input, depth)?),
             "make_array" => list(each(&call.args)?),
-            "array_append" | "array_concat" | "array_remove" | "array_remove_all" | "array_replace_all" | "array_slice"
-            | "array_distinct" | "array_sort" | "array_reverse" => expression(call.args.first()?, input, depth),
+            "array_append" | "array_concat" | "array_remove" | "array_remove_all" | "array_replace_all"
+            | "array_slice" | "array_distinct" | "array_sort" | "array_reverse" => {
+                expression(call.args.first()?, input, depth)
+            }
             "array_prepend" => expression(call.args.get(1)?, input, depth),
             _ => made(expr, input),
         },
@@ -163,7 +165,9 @@ fn of_aggregate(name: &str, arguments: &[Expr], input: &LogicalPlan, depth: usiz
 }
 
 fn made(expr: &Expr, input: &LogicalPlan) -> Option<PgType> {
-    expr.to_field(input.schema()).ok().and_then(|(_, field)| declared(&field))
+    expr.to_field(input.schema())
+        .ok()
+        .and_then(|(_, field)| declared(&field))
 }
 
 fn item(pg_type: PgType) -> Option<PgType> {

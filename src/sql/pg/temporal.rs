@@ -34,41 +34,99 @@ struct Operation {
 }
 
 const OPERATIONS: &[Operation] = &[
-    Operation { name: "bulkhead_date_plus_days", returns: Scalar::Date, compute: |a, b| days(a, b, 1) },
-    Operation { name: "bulkhead_date_minus_days", returns: Scalar::Date, compute: |a, b| days(a, b, -1) },
-    Operation { name: "bulkhead_date_minus_date", returns: Scalar::Int4, compute: |a, b| match (a, b) {
-        (Moment::Date(a), Moment::Date(b)) => Ok(Moment::Exact(i128::from(a) - i128::from(b), 0)),
-        _ => Ok(Moment::Null),
-    } },
-    Operation { name: "bulkhead_moment_plus_span", returns: Scalar::Timestamp, compute: |a, b| moved(a, b, false) },
-    Operation { name: "bulkhead_moment_minus_span", returns: Scalar::Timestamp, compute: |a, b| moved(a, b, true) },
-    Operation { name: "bulkhead_moment_minus_moment", returns: Scalar::Interval, compute: |a, b| {
-        match (micros(&a)?, micros(&b)?) {
+    Operation {
+        name: "bulkhead_date_plus_days",
+        returns: Scalar::Date,
+        compute: |a, b| days(a, b, 1),
+    },
+    Operation {
+        name: "bulkhead_date_minus_days",
+        returns: Scalar::Date,
+        compute: |a, b| days(a, b, -1),
+    },
+    Operation {
+        name: "bulkhead_date_minus_date",
+        returns: Scalar::Int4,
+        compute: |a, b| match (a, b) {
+            (Moment::Date(a), Moment::Date(b)) => Ok(Moment::Exact(i128::from(a) - i128::from(b), 0)),
+            _ => Ok(Moment::Null),
+        },
+    },
+    Operation {
+        name: "bulkhead_moment_plus_span",
+        returns: Scalar::Timestamp,
+        compute: |a, b| moved(a, b, false),
+    },
+    Operation {
+        name: "bulkhead_moment_minus_span",
+        returns: Scalar::Timestamp,
+        compute: |a, b| moved(a, b, true),
+    },
+    Operation {
+        name: "bulkhead_moment_minus_moment",
+        returns: Scalar::Interval,
+        compute: |a, b| match (micros(&a)?, micros(&b)?) {
             (Some(a), Some(b)) => Ok(Moment::Span(moments::between(a, b)?)),
             _ => Ok(Moment::Null),
-        }
-    } },
-    Operation { name: "bulkhead_time_plus_span", returns: Scalar::Time, compute: |a, b| clock(a, b, 1) },
-    Operation { name: "bulkhead_time_minus_span", returns: Scalar::Time, compute: |a, b| clock(a, b, -1) },
-    Operation { name: "bulkhead_time_minus_time", returns: Scalar::Interval, compute: |a, b| match (a, b) {
-        (Moment::Time(a), Moment::Time(b)) => Ok(Moment::Span(Interval { months: 0, days: 0, micros: a - b })),
-        _ => Ok(Moment::Null),
-    } },
-    Operation { name: "bulkhead_span_plus_span", returns: Scalar::Interval, compute: |a, b| spans(a, b, false) },
-    Operation { name: "bulkhead_span_minus_span", returns: Scalar::Interval, compute: |a, b| spans(a, b, true) },
-    Operation { name: "bulkhead_span_times", returns: Scalar::Interval, compute: |a, b| match (a, moments::number(&b)) {
-        (Moment::Span(span), Some(factor)) => Ok(Moment::Span(moments::scaled(span, factor)?)),
-        _ => Ok(Moment::Null),
-    } },
-    Operation { name: "bulkhead_span_divided", returns: Scalar::Interval, compute: |a, b| match (a, moments::number(&b)) {
-        (_, Some(0.0)) => Err(fail(Code::DivisionByZero, "division by zero")),
-        (Moment::Span(span), Some(divisor)) => Ok(Moment::Span(moments::scaled(span, 1.0 / divisor)?)),
-        _ => Ok(Moment::Null),
-    } },
-    Operation { name: "bulkhead_span_length", returns: Scalar::Numeric, compute: |a, _| match a {
-        Moment::Span(span) => Ok(Moment::Exact(moments::length(span), 0)),
-        _ => Ok(Moment::Null),
-    } },
+        },
+    },
+    Operation {
+        name: "bulkhead_time_plus_span",
+        returns: Scalar::Time,
+        compute: |a, b| clock(a, b, 1),
+    },
+    Operation {
+        name: "bulkhead_time_minus_span",
+        returns: Scalar::Time,
+        compute: |a, b| clock(a, b, -1),
+    },
+    Operation {
+        name: "bulkhead_time_minus_time",
+        returns: Scalar::Interval,
+        compute: |a, b| match (a, b) {
+            (Moment::Time(a), Moment::Time(b)) => Ok(Moment::Span(Interval {
+                months: 0,
+                days: 0,
+                micros: a - b,
+            })),
+            _ => Ok(Moment::Null),
+        },
+    },
+    Operation {
+        name: "bulkhead_span_plus_span",
+        returns: Scalar::Interval,
+        compute: |a, b| spans(a, b, false),
+    },
+    Operation {
+        name: "bulkhead_span_minus_span",
+        returns: Scalar::Interval,
+        compute: |a, b| spans(a, b, true),
+    },
+    Operation {
+        name: "bulkhead_span_times",
+        returns: Scalar::Interval,
+        compute: |a, b| match (a, moments::number(&b)) {
+            (Moment::Span(span), Some(factor)) => Ok(Moment::Span(moments::scaled(span, factor)?)),
+            _ => Ok(Moment::Null),
+        },
+    },
+    Operation {
+        name: "bulkhead_span_divided",
+        returns: Scalar::Interval,
+        compute: |a, b| match (a, moments::number(&b)) {
+            (_, Some(0.0)) => Err(fail(Code::DivisionByZero, "division by zero")),
+            (Moment::Span(span), Some(divisor)) => Ok(Moment::Span(moments::scaled(span, 1.0 / divisor)?)),
+            _ => Ok(Moment::Null),
+        },
+    },
+    Operation {
+        name: "bulkhead_span_length",
+        returns: Scalar::Numeric,
+        compute: |a, _| match a {
+            Moment::Span(span) => Ok(Moment::Exact(moments::length(span), 0)),
+            _ => Ok(Moment::Null),
+        },
+    },
 ];
 
 fn days(date: Moment, days: Moment, sign: i128) -> Result<Moment> {
@@ -93,7 +151,11 @@ fn micros(value: &Moment) -> Result<Option<i64>> {
 fn moved(from: Moment, span: Moment, back: bool) -> Result<Moment> {
     let span = match span {
         Moment::Span(span) => span,
-        Moment::Time(micros) => Interval { months: 0, days: 0, micros },
+        Moment::Time(micros) => Interval {
+            months: 0,
+            days: 0,
+            micros,
+        },
         _ => return Ok(Moment::Null),
     };
     let span = if back { moments::negated(span) } else { span };
@@ -125,7 +187,8 @@ fn spans(a: Moment, b: Moment, back: bool) -> Result<Moment> {
             micros: a.micros.checked_add(b.micros)?,
         })
     })();
-    sum.map(Moment::Span).ok_or_else(|| fail(Code::DatetimeOverflow, "interval out of range"))
+    sum.map(Moment::Span)
+        .ok_or_else(|| fail(Code::DatetimeOverflow, "interval out of range"))
 }
 
 /// What a type counts as here.
@@ -186,7 +249,11 @@ pub(super) fn call(expr: &RawBinaryExpr, schema: &DFSchema) -> Option<Expr> {
             Gt => datafusion::logical_expr::Operator::Gt,
             _ => datafusion::logical_expr::Operator::GtEq,
         };
-        return Some(datafusion::logical_expr::binary_expr(of(&expr.left), op, of(&expr.right)));
+        return Some(datafusion::logical_expr::binary_expr(
+            of(&expr.left),
+            op,
+            of(&expr.right),
+        ));
     }
     let (name, swap) = match (&expr.op, left, right) {
         (Plus, Sort::Date, Sort::Whole) => ("bulkhead_date_plus_days", false),
@@ -275,7 +342,7 @@ impl ScalarUDFImpl for Temporal {
 }
 
 /// Runs a function of moments over rows.
-pub fn invoke(
+pub(super) fn invoke(
     arguments: &ScalarFunctionArgs,
     returns: PgType,
     compute: impl Fn(&[Moment]) -> Result<Moment>,

@@ -59,7 +59,7 @@ impl Texts {
 
     /// The text of a row; `None` for NULL.
     pub fn text(&self, row: usize) -> Result<Option<String>> {
-        if self.array.is_null(row) {
+        if self.array.is_null(row) || self.array.data_type().is_null() {
             return Ok(None);
         }
         let mut out = BytesMut::new();
@@ -77,7 +77,10 @@ impl Texts {
             DataType::Int16 => display(out, &array.as_primitive::<Int16Type>().value(row).to_string()),
             DataType::Int32 => {
                 let value = array.as_primitive::<Int32Type>().value(row);
-                let unsigned = matches!(self.pg_type, PgType::Scalar(Scalar::Oid | Scalar::Regclass | Scalar::Regproc));
+                let unsigned = matches!(
+                    self.pg_type,
+                    PgType::Scalar(Scalar::Oid | Scalar::Regclass | Scalar::Regproc)
+                );
                 match unsigned {
                     true => display(out, &value.cast_unsigned().to_string()),
                     false => display(out, &value.to_string()),

@@ -22,19 +22,12 @@ use crate::{
     tenant::{Operator, Role, Table},
 };
 
-pub(super) const BUDGET_COLUMNS: &[(&str, PgType)] = &[
-    ("window", t(Scalar::Text)),
-    ("amount_usd", t(Scalar::Numeric)),
-    ("spent_usd", t(Scalar::Numeric)),
-    ("reserved_usd", t(Scalar::Numeric)),
-    ("remaining_usd", t(Scalar::Numeric)),
-    ("resets_at", t(Scalar::Timestamptz)),
-    ("hard", t(Scalar::Bool)),
-    ("set_by", t(Scalar::Text)),
-    ("user_id", t(Scalar::Text)),
-];
+/// The operator's: the tenant in front, and no user of it behind.
+pub(super) const TENANT_BUDGET_COLUMNS: &[(&str, PgType)] = BUDGETS.split_at(BUDGETS.len() - 1).0;
+/// A tenant's own.
+pub(super) const BUDGET_COLUMNS: &[(&str, PgType)] = BUDGETS.split_at(1).1;
 
-pub(super) const TENANT_BUDGET_COLUMNS: &[(&str, PgType)] = &[
+const BUDGETS: &[(&str, PgType)] = &[
     ("tenant", t(Scalar::Text)),
     ("window", t(Scalar::Text)),
     ("amount_usd", t(Scalar::Numeric)),
@@ -44,6 +37,7 @@ pub(super) const TENANT_BUDGET_COLUMNS: &[(&str, PgType)] = &[
     ("resets_at", t(Scalar::Timestamptz)),
     ("hard", t(Scalar::Bool)),
     ("set_by", t(Scalar::Text)),
+    ("user_id", t(Scalar::Text)),
 ];
 
 pub(super) const ALERT_COLUMNS: &[(&str, PgType)] = &[

@@ -31,16 +31,7 @@ pub(super) const USAGE_COLUMNS: &[(&str, PgType)] = &[
     ("price_id", t(Scalar::Text)),
 ];
 
-pub(super) const COSTS_COLUMNS: &[(&str, PgType)] = &[
-    ("date", t(Scalar::Date)),
-    ("llm_tokens", t(Scalar::Int8)),
-    ("llm_cost_usd", t(Scalar::Numeric)),
-    ("db_query_count", t(Scalar::Int8)),
-    ("db_cost_usd", t(Scalar::Numeric)),
-    ("vector_search_count", t(Scalar::Int8)),
-    ("vector_search_cost_usd", t(Scalar::Numeric)),
-    ("total_cost_usd", t(Scalar::Numeric)),
-];
+pub(super) const COSTS_COLUMNS: &[(&str, PgType)] = TENANT_COSTS_COLUMNS.split_at(1).1;
 
 /// The operator's: the tenant in front.
 pub(super) const TENANT_COSTS_COLUMNS: &[(&str, PgType)] = &[

@@ -1,6 +1,6 @@
 //! Relations of the gateway, and those of the operator's plane.
 
-use super::{Relation, RelationPlane, accounts, fine_tunes, jobs, ledger, operator, providers};
+use super::{Relation, RelationPlane, accounts, audit, fine_tunes, jobs, ledger, operator, providers};
 use crate::{
     sql::functions::{ACCOUNTANTS, READERS},
     tenant::Role,
@@ -51,6 +51,17 @@ pub(super) const GATEWAY: &[Relation] = &[
         key: None,
         vector: None,
         comment: "What may be spent on models, and what is.",
+    },
+    Relation {
+        schema: "bulkhead",
+        name: "audit_log",
+        plane: RelationPlane::Tenant(&[Role::Owner]),
+        columns: audit::COLUMNS,
+        read: audit::read,
+        write: None,
+        key: None,
+        vector: None,
+        comment: "What was done in this tenant and what was refused, bound by hashes; bulkhead.verify_audit() checks it.",
     },
     Relation {
         schema: "bulkhead",

@@ -4,6 +4,7 @@
 //! `information_schema` and the leak tests all iterate [`visible`] ones.
 
 mod accounts;
+pub(super) mod audit;
 mod conversations;
 mod documents;
 mod fine_tunes;

@@ -158,12 +158,14 @@ async fn names_of_tenants_are_strict() {
 async fn users_come_change_and_go() {
     let directory = testing::directory(&["acme", "umbra"]).await;
     let acme = owner(&directory, "acme");
-    acme.create_user("Ada", "pass", Role::Analyst).await.expect("a user");
+    acme.create_user("Ada", "pass", Role::Analyst, None)
+        .await
+        .expect("a user");
     assert_eq!(
-        code(acme.create_user("Ada", "other", Role::Member).await),
+        code(acme.create_user("Ada", "other", Role::Member, None).await),
         Some(Code::DuplicateObject)
     );
-    acme.create_user("ada", "pass", Role::Service)
+    acme.create_user("ada", "pass", Role::Service, None)
         .await
         .expect("names are case-sensitive");
     let Ok(Login::Tenant(_, user)) = testing::log_in(&directory, "acme", "Ada", "pass") else {
@@ -174,7 +176,7 @@ async fn users_come_change_and_go() {
         code(testing::log_in(&directory, "umbra", "Ada", "pass")),
         Some(Code::InvalidPassword)
     );
-    acme.alter_user("Ada", Some("new"), None).await.expect("altered");
+    acme.alter_user("Ada", Some("new"), None, None).await.expect("altered");
     assert_eq!(
         code(testing::log_in(&directory, "acme", "Ada", "pass")),
         Some(Code::InvalidPassword)
@@ -190,23 +192,28 @@ async fn users_come_change_and_go() {
     assert_eq!(names, expected.map(|(name, role)| (name.to_owned(), role)));
 
     let refused = Some(Code::InvalidParameterValue);
-    assert_eq!(code(acme.drop_user("owner").await), refused, "the last owner");
-    assert_eq!(code(acme.alter_user("owner", None, Some(Role::Member)).await), refused);
-    acme.alter_user("Ada", None, Some(Role::Owner)).await.expect("altered");
-    let (one, two) = tokio::join!(acme.drop_user("owner"), acme.drop_user("Ada"));
+    assert_eq!(code(acme.drop_user("owner", None).await), refused, "the last owner");
+    assert_eq!(
+        code(acme.alter_user("owner", None, Some(Role::Member), None).await),
+        refused
+    );
+    acme.alter_user("Ada", None, Some(Role::Owner), None)
+        .await
+        .expect("altered");
+    let (one, two) = tokio::join!(acme.drop_user("owner", None), acme.drop_user("Ada", None));
     assert_eq!(
         [one, two].into_iter().filter_map(code).collect::<Vec<_>>(),
         [Code::InvalidParameterValue]
     );
-    assert_eq!(code(acme.drop_user("nobody").await), Some(Code::UndefinedObject));
+    assert_eq!(code(acme.drop_user("nobody", None).await), Some(Code::UndefinedObject));
     assert_eq!(
-        code(acme.alter_user("nobody", None, None).await),
+        code(acme.alter_user("nobody", None, None, None).await),
         Some(Code::UndefinedObject)
     );
     let long = "x".repeat(limits::NAME_BYTES + 1);
     for name in ["", "a\0", "a\n", &long] {
         assert_eq!(
-            code(acme.create_user(name, "pass", Role::Member).await),
+            code(acme.create_user(name, "pass", Role::Member, None).await),
             refused,
             "{name:?}"
         );
@@ -219,7 +226,7 @@ async fn users_come_change_and_go() {
         "SCRAM-SHA-256$1:x$y:z",
     ] {
         assert_eq!(
-            code(acme.create_user("u", password, Role::Member).await),
+            code(acme.create_user("u", password, Role::Member, None).await),
             refused,
             "{password:?}"
         );
@@ -233,7 +240,9 @@ async fn users_come_change_and_go() {
 async fn a_user_changed_during_its_login_does_not_get_in() {
     let directory = testing::directory(&["acme"]).await;
     let acme = owner(&directory, "acme");
-    acme.create_user("ada", "pass", Role::Member).await.expect("a user");
+    acme.create_user("ada", "pass", Role::Member, None)
+        .await
+        .expect("a user");
     let begin = || {
         let mut attempt = directory.attempt("acme", "ada", IpAddr::from([10, 0, 0, 1]));
         let first = attempt
@@ -242,14 +251,16 @@ async fn a_user_changed_during_its_login_does_not_get_in() {
         (attempt, testing::client_final("pass", b"n,,", b"n=,r=abc", &first, &[]))
     };
     let (attempt, client_final) = begin();
-    acme.alter_user("ada", Some("new"), None).await.expect("altered");
+    acme.alter_user("ada", Some("new"), None, None).await.expect("altered");
     assert_eq!(code(attempt.last(&client_final).outcome), Some(Code::InvalidPassword));
-    acme.alter_user("ada", Some("pass"), None).await.expect("altered");
+    acme.alter_user("ada", Some("pass"), None, None).await.expect("altered");
     let (attempt, client_final) = begin();
-    acme.drop_user("ada").await.expect("dropped");
+    acme.drop_user("ada", None).await.expect("dropped");
     assert_eq!(code(attempt.last(&client_final).outcome), Some(Code::InvalidPassword));
     let (attempt, client_final) = {
-        acme.create_user("ada", "pass", Role::Member).await.expect("a user");
+        acme.create_user("ada", "pass", Role::Member, None)
+            .await
+            .expect("a user");
         begin()
     };
     testing::operator(&directory, "operator's")

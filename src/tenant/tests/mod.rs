@@ -1,5 +1,6 @@
 //! Tests of the wall from inside: raw cells, failing disks, forged and foreign values.
 
+mod chain;
 mod commits;
 mod login;
 mod opening;

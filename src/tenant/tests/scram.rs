@@ -179,12 +179,12 @@ async fn a_verifier_made_by_the_client_is_taken_as_it_is() {
         let parts = [salt, &made.stored_key, &made.server_key].map(|part| BASE64.encode(part));
         format!("SCRAM-SHA-256${rounds}:{}${}:{}", parts[0], parts[1], parts[2])
     };
-    acme.create_user("ada", &text(4096, &made.salt), Role::Member)
+    acme.create_user("ada", &text(4096, &made.salt), Role::Member, None)
         .await
         .expect("a user");
     testing::tenant(&directory, "acme", "ada", "pencil");
     for (rounds, salt) in [(1, &[7; 16][..]), (10_000, &[7; 16]), (4096, &[7; 8])] {
-        let refused = acme.create_user("eve", &text(rounds, salt), Role::Member).await;
+        let refused = acme.create_user("eve", &text(rounds, salt), Role::Member, None).await;
         assert_eq!(
             code(refused),
             Some(Code::InvalidParameterValue),

@@ -83,7 +83,7 @@ fn the_seal_binds_plane_table_key_and_length() {
 async fn no_plain_text_reaches_the_store() {
     let directory = testing::directory(&["acme"]).await;
     let acme = owner(&directory, "acme");
-    acme.create_user("canary-user", "canary-pass", Role::Member)
+    acme.create_user("canary-user", "canary-pass", Role::Member, None)
         .await
         .expect("a user");
     put(&acme, TABLE, b"k", b"canary-value").await.expect("a commit");
@@ -152,7 +152,7 @@ async fn a_dropped_tenant_is_gone_and_a_new_one_of_its_name_has_nothing_of_it() 
     let directory = on_disk(folder.path(), &["acme", "umbra"]).await;
     let operator = testing::operator(&directory, "admin's");
     let acme = owner(&directory, "acme");
-    acme.create_user("second", "secret", Role::Member)
+    acme.create_user("second", "secret", Role::Member, None)
         .await
         .expect("a user");
     let mut batch = acme.batch();
@@ -190,7 +190,7 @@ async fn a_dropped_tenant_is_gone_and_a_new_one_of_its_name_has_nothing_of_it() 
     assert_eq!(code(acme.users()), gone);
     assert_eq!(code(put(&acme, TABLE, b"k", b"again").await), gone);
     assert_eq!(code(acme.commit(acme.batch()).await), gone);
-    assert_eq!(code(acme.create_user("u", "secret", Role::Member).await), gone);
+    assert_eq!(code(acme.create_user("u", "secret", Role::Member, None).await), gone);
     assert_eq!(
         code(directory.committer.submit(late).await),
         gone,

@@ -117,3 +117,37 @@ async fn an_account_without_counters_counts_the_lines_there_are() {
     assert_eq!(house.counted(Window::Month), (100, 0));
     assert_eq!(house.account.audit().unwrap(), []);
 }
+
+/// What settles at a start is told of its own kind of commit only; an account that is open keeps its calls.
+#[tokio::test]
+async fn x11_a_start_settles_without_a_login_what_no_open_account_has() {
+    let house = House::with_budget(Window::Month, 1_000).await;
+    let running = house.account.reserve(ask(60, 40)).await.unwrap();
+    let recorder: Recorder = Arc::new(|_, _, batch| batch.append(b"told".to_vec()));
+    let [recovery] = &house.directory.recoveries().unwrap()[..] else {
+        panic!("one tenant has reservations")
+    };
+    // This process has made the call, and it is under way.
+    crate::ledger::account::recover(recovery, &recorder).await.unwrap();
+    assert_eq!((house.reservations(), house.lines().len()), (1, 0));
+    running.settle(end(1, 1), house.batch()).await.unwrap();
+    assert!(house.directory.recoveries().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_recovery_reaches_reservations_and_what_settles_them() {
+    let house = House::new().await;
+    let recovery = house.tenant.recovery();
+    for table in [Table::Documents, Table::Settings, Table::Secrets, Table::Costs] {
+        let mut batch = recovery.batch();
+        batch.put(table, b"k", vec![1]);
+        assert_eq!(
+            recovery.commit(batch).await.unwrap_err().code(),
+            Code::Internal,
+            "{table:?}"
+        );
+    }
+    let mut batch = recovery.batch();
+    batch.expect(Table::Secrets, b"k", None);
+    assert_eq!(recovery.commit(batch).await.unwrap_err().code(), Code::Internal);
+}

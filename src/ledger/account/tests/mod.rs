@@ -19,7 +19,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{Account, Ask, Clock, End, PlanSource, Reservation};
+use super::{Account, Ask, Clock, End, PlanSource, Recorder, Reservation};
 use crate::{
     error::{Code, Error, Result},
     ledger::{
@@ -161,7 +161,15 @@ async fn open(
         move || wall.load(Ordering::SeqCst),
         move || steady.load(Ordering::SeqCst),
     );
-    Account::open(meter, tiers.clone(), plan, clock).await.unwrap()
+    let recorder: Recorder = Arc::new(|_, _, _| ());
+    Account::open(meter, tiers.clone(), plan, recorder, clock)
+        .await
+        .unwrap()
+}
+
+/// Commits what an account was asked to set.
+async fn apply(account: &Account, batch: Batch) {
+    account.tenant().commit(batch).await.unwrap();
 }
 
 /// Waits for what happens in the background; fails if it does not.
@@ -219,6 +227,7 @@ fn ask(prompt: i64, completion: i64) -> Ask {
         prompt_tokens: prompt,
         max_completion_tokens: completion,
         conversation_id: None,
+        prompt: None,
         wait: Duration::ZERO,
         durable: true,
     }

@@ -74,6 +74,11 @@ async fn f01_of_a_thousand_calls_at_once_a_budget_for_ten_admits_ten() {
     }
     assert_eq!(admitted.len(), 10);
     assert_eq!(house.counted(Window::Month), (0, BUDGET));
+    println!(
+        "1000 calls at once, a budget for 10: {} admitted, {} nano-USD above it",
+        admitted.len(),
+        house.counted(Window::Month).1 - BUDGET
+    );
     assert_eq!(house.reservations(), 10);
     sampler.look().await;
     let mut settling = JoinSet::new();
@@ -406,14 +411,16 @@ async fn owners_set_lower_budgets_for_all_or_one_and_never_higher_ones() {
     let mut house = House::with_budget(Window::Month, 1_000).await;
     let account = house.account.clone();
     for (window, amount) in [(Window::Month, 1_001), (Window::Day, 1_001), (Window::Month, -1)] {
-        let error = account.set_budget(None, window, Nano(amount), true).await.unwrap_err();
+        let error = account.set_budget(None, window, Nano(amount), true).unwrap_err();
         assert_eq!(error.code(), Code::InvalidParameterValue);
     }
-    account.set_budget(None, Window::Month, Nano(800), true).await.unwrap();
-    account
-        .set_budget(Some("bob".to_owned()), Window::Day, Nano(100), true)
-        .await
-        .unwrap();
+    apply(
+        &account,
+        account.set_budget(None, Window::Month, Nano(800), true).unwrap(),
+    )
+    .await;
+    let of_bob = account.set_budget(Some("bob".to_owned()), Window::Day, Nano(100), true);
+    apply(&account, of_bob.unwrap()).await;
     house.restart().await;
     let by = |user: &str| Ask {
         user: user.to_owned(),
@@ -434,7 +441,7 @@ async fn owners_set_lower_budgets_for_all_or_one_and_never_higher_ones() {
     let rows = house.account.budgets(Some("bob")).unwrap();
     let bob = rows.iter().find(|row| row.user.is_some()).unwrap();
     assert_eq!((bob.spent, bob.remaining, bob.hard), (Nano(100), Nano(0), true));
-    house.account.clear_budget(None, Window::Month).await.unwrap();
+    apply(&house.account, house.account.clear_budget(None, Window::Month).unwrap()).await;
     house.call(by("alice"), end(100, 0)).await.unwrap();
 }
 
