@@ -61,7 +61,8 @@ codes! {
     InvalidBinary = "22P03", Fix;
     /// Bytes of a COPY that are no row.
     BadCopyFormat = "22P04", Fix;
-    SequenceLimit = "2200H", Fix;
+    /// A sequence has given its last number.
+    SequenceExhausted = "2200H", Fix;
     NotNull = "23502", Fix;
     ForeignKeyViolation = "23503", Fix;
     UniqueViolation = "23505", Fix;
@@ -79,7 +80,7 @@ codes! {
     InvalidCursorName = "34000", Fix;
     InvalidSavepoint = "3B001", Fix;
     SerializationFailure = "40001", Retry;
-    Deadlock = "40P01", Retry;
+    DeadlockDetected = "40P01", Retry;
     InsufficientPrivilege = "42501", Fix;
     Syntax = "42601", Fix;
     DuplicateColumn = "42701", Fix;
@@ -114,10 +115,6 @@ codes! {
     Io = "58030", Stop;
     /// A provider of models failed; what it said is in the detail.
     ProviderFailed = "58030", Retry;
-    /// A sequence has given its last number.
-    SequenceExhausted = "2200H", Fix;
-    DeadlockDetected = "40P01", Retry;
-    LockNotAvailable = "55P03", Retry;
     /// Nothing of this id is here, be it another user's, another tenant's or nobody's.
     NoDataFound = "P0002", Fix;
     /// A stored value that does not open under its tenant's key.

@@ -367,3 +367,11 @@ pub const SEQUENCE_NUMBERS: u64 = 1_000_000;
 pub const FOLD_REST: Duration = Duration::from_secs(1);
 /// Cells that are removed in one commit in the background.
 pub const GARBAGE_CELLS: usize = 1_000;
+/// Tables whose rules a session keeps planned.
+pub const SESSION_RULES: usize = 256;
+/// Rows that an INSERT gathers before it writes them as blocks of columns, and locks the table rather than keys.
+pub const BULK_ROWS: usize = 8_192;
+/// How often a statement of READ COMMITTED computes again what others changed while it waited for locks.
+pub const LOOKS: usize = 1_000;
+/// How deep ON DELETE CASCADE and its kind may go.
+pub const CASCADES: usize = 100;

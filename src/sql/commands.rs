@@ -39,38 +39,43 @@ impl Session {
                 done("RESET")
             }
             Statement::ShowVariable { variable } => self.show(variable),
-            Statement::StartTransaction { modes, statements, .. } if statements.is_empty() => {
-                check_modes(modes)?;
+            Statement::StartTransaction {
+                modes,
+                statements,
+                begin,
+                ..
+            } if statements.is_empty() => {
                 match self.status {
                     Status::Open => self.notice("WARNING", "25001", "there is already a transaction in progress"),
                     _ => self.status = Status::Open,
                 }
-                done("BEGIN")
+                self.set_modes(modes)?;
+                done(match begin {
+                    true => "BEGIN",
+                    false => "START TRANSACTION",
+                })
             }
             Statement::Commit { chain, .. } => self.end(true, *chain).await,
             Statement::Rollback { savepoint: None, chain } => self.end(false, *chain).await,
             Statement::Savepoint { name } => {
                 self.in_transaction("SAVEPOINT")?;
-                self.with_tx(|tx| tx.savepoint(&name.value));
-                self.set_mark(&name.value);
+                self.savepoint(&fold(name));
+                self.set_mark(&fold(name));
                 done("SAVEPOINT")
             }
             Statement::ReleaseSavepoint { name } => {
                 self.in_transaction("RELEASE SAVEPOINT")?;
-                self.savepoint_exists(name, self.with_tx(|tx| tx.release(&name.value)))?;
-                self.marks.release(&name.value);
+                self.savepoint_exists(name, self.with_tx(|tx| tx.release(&fold(name))))?;
+                self.marks.release(&fold(name));
                 done("RELEASE")
             }
             Statement::Rollback {
                 savepoint: Some(name), ..
             } => {
                 self.in_transaction("ROLLBACK TO SAVEPOINT")?;
-                self.savepoint_exists(
-                    name,
-                    self.with_tx(|tx| Some(tx.rollback_to(&name.value)))
-                        .unwrap_or(Ok(true))?,
-                )?;
-                self.roll_back_to_mark(&name.value);
+                let found = self.rollback_to(&fold(name))?;
+                self.savepoint_exists(name, found)?;
+                self.roll_back_to_mark(&fold(name));
                 self.status = Status::Open;
                 done("ROLLBACK")
             }
@@ -185,8 +190,26 @@ impl Session {
             Set::SetTimeZone { local, value } => self.set("TimeZone", &value_text(value)?, *local)?,
             Set::SetNames { charset_name, .. } => self.set("client_encoding", &charset_name.value, false)?,
             Set::SetTransaction {
-                modes, snapshot: None, ..
-            } => check_modes(modes)?,
+                modes,
+                snapshot: None,
+                session: true,
+            } => {
+                for (name, value) in mode_settings(modes) {
+                    self.set(&format!("default_{name}"), value, false)?;
+                }
+            }
+            Set::SetTransaction {
+                modes,
+                snapshot: None,
+                session: false,
+            } => match self.status {
+                Status::Idle => self.notice(
+                    "WARNING",
+                    "25P01",
+                    "SET TRANSACTION can only be used in transaction blocks",
+                ),
+                _ => self.set_modes(modes)?,
+            },
             // Back to who logged in, which nobody can have left.
             Set::SetSessionAuthorization(ast::SetSessionAuthorizationParam {
                 kind: ast::SetSessionAuthorizationParamKind::Default,
@@ -218,9 +241,26 @@ impl Session {
     }
 
     async fn end(&mut self, commit: bool, chain: bool) -> Result<Answer> {
-        if chain {
-            return Err(Error::new(Code::Unsupported, "AND CHAIN is not supported"));
+        if chain && !matches!(self.status, Status::Open | Status::Failed) {
+            let word = if commit { "COMMIT" } else { "ROLLBACK" };
+            return Err(Error::new(
+                Code::NoActiveTransaction,
+                format!("{word} AND CHAIN can only be used in transaction blocks"),
+            ));
         }
+        let modes = chain.then(|| self.modes());
+        let answer = self.end_now(commit).await?;
+        if let Some(modes) = modes {
+            // The next one is as the one that ended.
+            self.status = Status::Open;
+            for (name, value) in modes {
+                self.set(name, &value, true)?;
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn end_now(&mut self, commit: bool) -> Result<Answer> {
         let failed = self.status == Status::Failed;
         if matches!(self.status, Status::Idle) {
             self.notice("WARNING", "25P01", "there is no transaction in progress");
@@ -243,7 +283,7 @@ impl Session {
         }
     }
 
-    fn with_tx<T: Default>(&self, change: impl FnOnce(&mut super::tx::Tx) -> T) -> T {
+    pub(super) fn with_tx<T: Default>(&self, change: impl FnOnce(&mut super::tx::Tx) -> T) -> T {
         match &*self.world {
             World::Tenant(world) => change(&mut world.tx.lock()),
             World::Operator(_) => T::default(),
@@ -341,7 +381,7 @@ fn full_name(name: &ast::ObjectName) -> String {
     }
 }
 
-fn fold(name: &Ident) -> String {
+pub(super) fn fold(name: &Ident) -> String {
     if name.quote_style.is_some() {
         name.value.clone()
     } else {
@@ -369,22 +409,20 @@ fn value_text(value: &Expr) -> Result<String> {
     }
 }
 
-/// A transaction gives what it is asked for, or says that it cannot.
-fn check_modes(modes: &[TransactionMode]) -> Result<()> {
-    for mode in modes {
-        match mode {
-            TransactionMode::AccessMode(TransactionAccessMode::ReadWrite) => {}
-            TransactionMode::IsolationLevel(
-                TransactionIsolationLevel::ReadCommitted | TransactionIsolationLevel::ReadUncommitted,
-            ) => {}
-            other => {
-                return Err(
-                    Error::new(Code::Unsupported, format!("transactions are not {other} here")).with_hint(
-                        "transactions are READ COMMITTED, READ WRITE; a conflicting commit fails with 40001",
-                    ),
-                );
-            }
-        }
-    }
-    Ok(())
+/// The settings that the modes of a transaction are, with their values.
+pub(super) fn mode_settings(modes: &[TransactionMode]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    modes.iter().map(|mode| match mode {
+        TransactionMode::AccessMode(TransactionAccessMode::ReadOnly) => ("transaction_read_only", "on"),
+        TransactionMode::AccessMode(TransactionAccessMode::ReadWrite) => ("transaction_read_only", "off"),
+        TransactionMode::IsolationLevel(level) => (
+            "transaction_isolation",
+            match level {
+                TransactionIsolationLevel::ReadUncommitted => "read uncommitted",
+                TransactionIsolationLevel::ReadCommitted => "read committed",
+                TransactionIsolationLevel::RepeatableRead => "repeatable read",
+                // SNAPSHOT is another server's word for less; what is given is never less than what was asked.
+                TransactionIsolationLevel::Serializable | TransactionIsolationLevel::Snapshot => "serializable",
+            },
+        ),
+    })
 }

@@ -26,11 +26,13 @@ use super::{
     relations::{self, Change, Relation, RelationProvider},
     run::gather,
     session::{Answer, RowTag, Session, Status},
+    tables::{pieces, write::named},
     world::World,
 };
 use crate::{
     codec::pgtype::PgType,
     error::{Code, Error, Result},
+    table::schema::TableDef,
 };
 
 /// A planned write.
@@ -128,7 +130,87 @@ impl Session {
             })),
             parsed: parsed.clone(),
             declared: declared.to_vec(),
+            catalog: self.catalog()?,
         })
+    }
+
+    /// Plans a write of a table of the tenant's own, or of a relation of ours. `with` is what stands before it.
+    pub(super) fn plan_any_write(
+        &self,
+        statement: Statement,
+        with: Option<ast::With>,
+        parsed: &Parsed,
+        declared: &[Option<PgType>],
+    ) -> Result<Prepared> {
+        let def = match self.own_table(&written_name(&statement)?)? {
+            Some(def) => def,
+            None if with.is_none() => return self.plan_write(statement, parsed, declared),
+            None => {
+                return Err(Error::new(
+                    Code::Unsupported,
+                    "WITH is not supported in a write of this relation",
+                ));
+            }
+        };
+        let planned = match statement {
+            Statement::Insert(insert) => self.plan_table_insert(&def, with, insert, declared)?,
+            Statement::Update(update) => self.plan_table_update(&def, with, update, declared)?,
+            Statement::Delete(delete) => self.plan_table_delete(&def, with, delete, declared)?,
+            _ => return Err(Error::internal("this is no write")),
+        };
+        let returns_rows = planned.columns.is_some();
+        Ok(Prepared {
+            parameters: planned.parameters,
+            columns: planned.columns.unwrap_or_default(),
+            returns_rows,
+            plan: Plan::TableWrite(Box::new(planned.write)),
+            parsed: parsed.clone(),
+            declared: declared.to_vec(),
+            catalog: self.catalog()?,
+        })
+    }
+
+    /// The table of the tenant's own that a name means in this session; `None` where it means one of ours.
+    ///
+    /// # Errors
+    /// 42809 and 55000 for what is no table.
+    pub(super) fn own_table(&self, name: &ObjectName) -> Result<Option<Arc<TableDef>>> {
+        use crate::table::schema::Relation as Own;
+        let World::Tenant(world) = &*self.world else {
+            return Ok(None);
+        };
+        let parts: Vec<String> = name.0.iter().filter_map(|p| p.as_ident()).map(pieces::fold).collect();
+        let view = world.view()?;
+        let catalog = view.catalog();
+        let found = match parts.as_slice() {
+            [table] => {
+                let path = self.settings.lock().path();
+                let mut found = None;
+                for schema in path {
+                    found = catalog.find(&schema, table);
+                    if found.is_some() || relations::find(&self.world, &schema, table).is_ok_and(|r| r.is_some()) {
+                        break;
+                    }
+                }
+                found
+            }
+            [schema, table] => catalog.find(schema, table),
+            [database, schema, table] if *database == self.world.database() => catalog.find(schema, table),
+            _ => None,
+        };
+        match found {
+            None => Ok(None),
+            Some(Own::Table(def)) => Ok(Some(def.clone())),
+            Some(Own::View(view)) => Err(Error::new(
+                Code::NotReady,
+                format!("view \"{}\" cannot be written", view.name),
+            )
+            .with_hint("write the table that it shows")),
+            Some(Own::Sequence(sequence)) => Err(Error::new(
+                Code::WrongObjectType,
+                format!("cannot change sequence \"{}\"", sequence.name),
+            )),
+        }
     }
 
     /// The relation that a statement writes.
@@ -300,6 +382,26 @@ fn take_returning(statement: &mut Statement) -> Result<(ObjectName, Option<Vec<S
     }
 }
 
+/// The name of the relation that a statement writes.
+fn written_name(statement: &Statement) -> Result<ObjectName> {
+    let syntax = || Error::new(Code::Syntax, "syntax error: a table is to be written, and this is none");
+    match statement {
+        Statement::Insert(insert) => match &insert.table {
+            TableObject::TableName(name) => Ok(name.clone()),
+            _ => Err(syntax()),
+        },
+        Statement::Update(update) => named(&update.table.relation).map(|(name, _)| name.clone()),
+        Statement::Delete(delete) => {
+            let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
+            match tables.as_slice() {
+                [one] if one.joins.is_empty() => named(&one.relation).map(|(name, _)| name.clone()),
+                _ => Err(syntax()),
+            }
+        }
+        _ => Err(syntax()),
+    }
+}
+
 fn returning_query(name: &ObjectName, items: Vec<SelectItem>) -> Statement {
     let select = Select {
         projection: items,
@@ -323,7 +425,7 @@ fn returning_query(name: &ObjectName, items: Vec<SelectItem>) -> Statement {
     Statement::Query(Box::new(query_of(SetExpr::Select(Box::new(select)))))
 }
 
-fn empty_select() -> Select {
+pub(super) fn empty_select() -> Select {
     Select {
         select_token: ast::helpers::attached_token::AttachedToken::empty(),
         optimizer_hints: vec![],
@@ -352,7 +454,7 @@ fn empty_select() -> Select {
     }
 }
 
-fn query_of(body: SetExpr) -> Query {
+pub(super) fn query_of(body: SetExpr) -> Query {
     Query {
         with: None,
         body: Box::new(body),

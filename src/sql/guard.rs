@@ -17,6 +17,7 @@ use super::{
     copy::Copy,
     cursor::{Declare, Fetch},
     listen::Channel,
+    spelling,
     users::UserStatement,
     words::Words,
 };
@@ -31,6 +32,29 @@ pub struct Parsed {
     pub(super) kind: Kind,
     /// The statement's own text, for `pg_prepared_statements`; without its literals where they may be secret.
     pub(super) text: String,
+}
+
+impl Parsed {
+    /// Whether it looks at relations, so that what it sees of them is settled when it begins.
+    pub(super) fn looks(&self) -> bool {
+        match &self.kind {
+            Kind::Sql(statement) => !matches!(
+                **statement,
+                Statement::Set(_)
+                    | Statement::ShowVariable { .. }
+                    | Statement::Reset(_)
+                    | Statement::StartTransaction { .. }
+                    | Statement::Commit { .. }
+                    | Statement::Rollback { .. }
+                    | Statement::Savepoint { .. }
+                    | Statement::ReleaseSavepoint { .. }
+                    | Statement::Deallocate { .. }
+                    | Statement::Discard { .. }
+            ),
+            Kind::Copy(_) | Kind::Declare(_) | Kind::CurrentOf(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Words of statements that carry secrets: none of their literals is kept or listed.
@@ -111,19 +135,21 @@ fn one(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Resu
 
 /// One statement of the parser's, if it is allowed.
 fn statement(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Result<Statement> {
+    let (tokens, said) = spelling::plain(spell_out_table(tokens));
     let mut parser = Parser::new(dialect)
         .with_recursion_limit(limits::STATEMENT_DEPTH * 4)
-        .with_tokens_with_locations(spell_out_table(tokens));
+        .with_tokens_with_locations(tokens);
     let statement = parser
         .parse_statement()
         .and_then(|statement| match parser.peek_token().token {
             Token::EOF => Ok(statement),
             _ => parser.expected("end of statement", parser.peek_token()),
         });
-    let statement = statement.map_err(|e| match e {
+    let mut statement = statement.map_err(|e| match e {
         ParserError::RecursionLimitExceeded => too_complex("statement is nested too deeply".into()),
         ParserError::ParserError(message) | ParserError::TokenizerError(message) => syntax(sql, &message, None),
     })?;
+    spelling::mark(&mut statement, said)?;
     allow(&statement)?;
     Ok(statement)
 }
@@ -470,12 +496,6 @@ impl Visitor for Parts {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
         self.one_more()?;
-        if !query.locks.is_empty() {
-            return ControlFlow::Break(
-                Error::new(Code::Unsupported, "FOR UPDATE and FOR SHARE are not supported")
-                    .with_hint("write without locking: a conflicting commit fails with 40001 and can be retried"),
-            );
-        }
         match set_expr(&query.body) {
             Some(error) => ControlFlow::Break(error),
             None => ControlFlow::Continue(()),
@@ -518,10 +538,14 @@ fn set_expr(body: &SetExpr) -> Option<Error> {
         }
         SetExpr::Select(_) | SetExpr::Values(_) | SetExpr::Table(_) | SetExpr::Query(_) => None,
         SetExpr::SetOperation { left, right, .. } => set_expr(left).or_else(|| set_expr(right)),
-        _ => Some(Error::new(
-            Code::Unsupported,
-            "INSERT, UPDATE and DELETE inside a query are not supported",
-        )),
+        // The parts of it are visited as those of the query around it.
+        SetExpr::Insert(Statement::Insert(_))
+        | SetExpr::Update(Statement::Update(_))
+        | SetExpr::Delete(Statement::Delete(_)) => None,
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) => {
+            Some(Error::new(Code::Syntax, "syntax error in a statement inside a query"))
+        }
+        SetExpr::Merge(_) => Some(Error::new(Code::Unsupported, "MERGE is not supported")),
     }
 }
 

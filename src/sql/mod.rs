@@ -44,11 +44,14 @@ mod rewrite;
 mod run;
 mod session;
 mod settings;
+mod spelling;
 mod startup;
 mod statement;
+mod tables;
 #[cfg(test)]
 mod testing;
 mod trail;
+mod transaction;
 mod tuning;
 mod tx;
 mod users;

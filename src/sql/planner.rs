@@ -49,6 +49,8 @@ pub(super) struct Context<'a> {
     pub(super) names: &'a Names,
     pub(super) path: Vec<String>,
     pub(super) options: &'a ConfigOptions,
+    /// Relations of this statement alone, looked up first.
+    pub(super) extra: &'a [(String, Arc<dyn TableProvider>)],
 }
 
 impl Names {
@@ -98,6 +100,9 @@ impl Context<'_> {
         }
         if let Some(schema) = name.schema() {
             return self.table(schema, name.table());
+        }
+        if let Some((_, table)) = self.extra.iter().find(|(own, _)| own == name.table()) {
+            return Ok(Some(table.clone()));
         }
         let named = self.path.iter().any(|p| p == "pg_catalog");
         let first = (!named).then_some("pg_catalog");

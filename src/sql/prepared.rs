@@ -15,7 +15,7 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, Volatility},
     sql::{
         planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel},
-        sqlparser::ast::{self, Statement},
+        sqlparser::ast::{self, SetExpr, Statement},
     },
 };
 
@@ -28,10 +28,13 @@ use super::{
     planner::Context,
     rewrite,
     session::{Column, Session},
+    tables::{pieces::Extra, write::TableWrite},
+    world::World,
 };
 use crate::{
     codec::pgtype::{self, PgType, Scalar},
     error::{Code, Error, Result},
+    table::schema::Catalog,
 };
 
 /// A planned statement.
@@ -46,6 +49,8 @@ pub struct Prepared {
     pub(super) parsed: Parsed,
     /// Types as the client declared them, to plan again with.
     pub(super) declared: Vec<Option<PgType>>,
+    /// What existed when it was planned.
+    pub(super) catalog: Option<Arc<Catalog>>,
 }
 
 impl std::fmt::Debug for Prepared {
@@ -69,6 +74,7 @@ impl Prepared {
                 text: String::new(),
             },
             declared: Vec::new(),
+            catalog: None,
         })
     }
 }
@@ -77,6 +83,8 @@ impl Prepared {
 pub(super) enum Plan {
     Query(Box<Query>),
     Write(Box<dml::Write>),
+    /// Of a table of the tenant's own.
+    TableWrite(Box<TableWrite>),
     /// Anything else: run from its syntax.
     Command,
 }
@@ -109,6 +117,7 @@ impl Session {
             plan: Plan::Command,
             parsed: parsed.clone(),
             declared: declared.to_vec(),
+            catalog: None,
         };
         let statement = match &parsed.kind {
             Kind::Sql(statement) => statement,
@@ -116,10 +125,13 @@ impl Session {
             _ => return Ok(command(Vec::new())),
         };
         match &**statement {
-            Statement::Query(_) => self.plan_query((**statement).clone(), parsed, declared, "SELECT"),
+            Statement::Query(query) => match written(query) {
+                Some((with, write)) => self.plan_any_write(write, with, parsed, declared),
+                None => self.plan_query((**statement).clone(), parsed, declared, "SELECT"),
+            },
             Statement::Explain { .. } => Ok(command(vec![super::explain::explain_column(statement)?])),
             Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
-                self.plan_write((**statement).clone(), parsed, declared)
+                self.plan_any_write((**statement).clone(), None, parsed, declared)
             }
             Statement::ShowVariable { variable } => Ok(command(super::commands::show_columns(variable))),
             Statement::Execute { name, .. } => {
@@ -157,7 +169,7 @@ impl Session {
         let effect = calls(&plan, |f| functions::has_effect(f.name()))?;
         let alone =
             effect && (self.world.operator().is_ok() || calls(&plan, |f| functions::ALONE.contains(&f.name()))?);
-        let frozen = calls(&plan, |f| f.signature().volatility == Volatility::Stable)?;
+        let frozen = timely(&plan)?;
         let (plan, optimized) = match frozen {
             true => (plan, false),
             false => (self.state.optimize(&plan).map_err(from_datafusion)?, true),
@@ -183,7 +195,16 @@ impl Session {
             })),
             parsed: parsed.clone(),
             declared: declared.to_vec(),
+            catalog: self.catalog()?,
         })
+    }
+
+    /// What exists, as the running statement sees it.
+    pub(super) fn catalog(&self) -> Result<Option<Arc<Catalog>>> {
+        match &*self.world {
+            World::Tenant(world) => Ok(Some(world.view()?.catalog().clone())),
+            World::Operator(_) => Ok(None),
+        }
     }
 
     /// The plan with the types that its rows will have.
@@ -199,12 +220,23 @@ impl Session {
     /// placeholders have in the plan.
     pub(super) fn logical(
         &self,
+        statement: Statement,
+        declared: &[Option<PgType>],
+    ) -> Result<(LogicalPlan, Vec<PgType>, Vec<DataType>)> {
+        self.logical_in(statement, declared, &Extra::default())
+    }
+
+    /// The same for a piece of a statement, which knows more.
+    pub(super) fn logical_in(
+        &self,
         mut statement: Statement,
         declared: &[Option<PgType>],
+        extra: &Extra,
     ) -> Result<(LogicalPlan, Vec<PgType>, Vec<DataType>)> {
         let mut told: HashMap<usize, PgType> = pg::dialect::parameter_types(&statement).into_iter().collect();
         pg::dialect::rewrite(&mut statement);
         told.extend(rewrite::rewrite(&mut statement, &self.world)?);
+        told.extend(&extra.told);
         pg::literals::rewrite(&mut statement);
         let count = placeholders_in(&statement)?.max(declared.len());
         let mut types: Vec<Option<PgType>> = (0..count)
@@ -213,11 +245,11 @@ impl Session {
                 known => known,
             })
             .collect();
-        let plan = match self.try_logical(&statement, &types) {
+        let plan = match self.try_logical(&statement, &types, extra) {
             Err(_) if types.iter().any(Option::is_none) => {
                 // Where nothing tells a parameter's type it is text, as in PostgreSQL.
                 let texts: Vec<_> = types.iter().map(|t| t.or(Some(PgType::TEXT))).collect();
-                let plan = self.try_logical(&statement, &texts)?;
+                let plan = self.try_logical(&statement, &texts, extra)?;
                 types = texts;
                 plan
             }
@@ -242,11 +274,12 @@ impl Session {
         Ok((plan, parameters, placeholders))
     }
 
-    fn try_logical(&self, statement: &Statement, types: &[Option<PgType>]) -> Result<LogicalPlan> {
+    fn try_logical(&self, statement: &Statement, types: &[Option<PgType>], extra: &Extra) -> Result<LogicalPlan> {
         let context = Context {
             names: &self.names,
             path: self.settings.lock().path(),
             options: self.state.config_options(),
+            extra: &extra.tables,
         };
         let options = ParserOptions::new()
             .with_map_string_types_to_utf8view(false)
@@ -258,6 +291,16 @@ impl Session {
         SqlToRel::new_with_options(&context, options)
             .sql_statement_to_plan_with_context(statement.clone(), &mut planner_context)
             .map_err(from_datafusion)
+    }
+}
+
+/// The statement of `WITH ... INSERT`, which the parser takes for a query, and its WITH.
+fn written(query: &ast::Query) -> Option<(Option<ast::With>, Statement)> {
+    match query.body.as_ref() {
+        SetExpr::Insert(write) | SetExpr::Update(write) | SetExpr::Delete(write) => {
+            Some((query.with.clone(), write.clone()))
+        }
+        _ => None,
     }
 }
 
@@ -315,6 +358,11 @@ pub(super) fn text_column(name: &str) -> Column {
         pg_type: PgType::TEXT,
         type_modifier: -1,
     }
+}
+
+/// Whether the time of a statement, or what else holds for one alone, is in a plan.
+pub(super) fn timely(plan: &LogicalPlan) -> Result<bool> {
+    calls(plan, |f| f.signature().volatility == Volatility::Stable)
 }
 
 /// Whether a plan calls a scalar function of this kind anywhere; asks of each until one is.

@@ -37,7 +37,13 @@ impl Session {
                 ),
             ));
         }
-        if !self.is_current(prepared) {
+        if let (Plan::TableWrite(write), World::Tenant(world)) = (&prepared.plan, &*self.world) {
+            self.check_writable(write.word())?;
+            // Before the statement looks at anything: what it waits for here it sees.
+            world.lock_for_writing(write.def.oid).await?;
+            world.begin_statement()?;
+        }
+        if !self.is_current(prepared)? {
             let again = Arc::new(self.plan(&prepared.parsed, &prepared.declared)?);
             if again.columns != prepared.columns {
                 return Err(Error::new(Code::Unsupported, "cached plan must not change result type"));
@@ -47,6 +53,7 @@ impl Session {
         match &prepared.plan {
             Plan::Query(query) => self.run_query(query, prepared, params).await,
             Plan::Write(write) => self.run_write(write, prepared, params).await,
+            Plan::TableWrite(write) => self.run_table_write(write, prepared, params).await,
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
                 Kind::User(statement) => self.run_user(statement).await,

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI32, Ordering},
     },
     time::Duration,
@@ -35,6 +35,7 @@ use super::{
     prepared::{Plan, Prepared},
     settings::{self, Asker, Settings},
     statement::Desk,
+    tables::rules::Rules,
     world::{Connection, OperatorWorld, TenantWorld, World},
     yielding::Watch,
 };
@@ -42,6 +43,7 @@ use crate::{
     codec::pgtype::PgType,
     error::{Code, Error, Result},
     limits,
+    table::schema::Oid,
     tenant::{Batch, Login, Role},
 };
 
@@ -141,6 +143,8 @@ pub struct Session {
     /// Whether other statements are part of the message.
     pub(super) several: bool,
     pub(super) watch: Option<Arc<dyn Watch>>,
+    /// What tables ask of their rows, by table.
+    pub(super) rules: Mutex<HashMap<Oid, Arc<Rules>>>,
     pub(super) admission: Admission,
     pub(super) registered: Option<Registered>,
     listed: Arc<Mutex<Vec<(String, String)>>>,
@@ -169,6 +173,7 @@ impl Session {
                     state: kept,
                     engine: engine.clone(),
                     tx: Mutex::default(),
+                    owner: OnceLock::new(),
                     desk,
                     trail: Mutex::default(),
                     acting_for: Mutex::default(),
@@ -237,6 +242,7 @@ impl Session {
             commitment,
             several: false,
             watch: None,
+            rules: Mutex::default(),
             listed,
             _connection: connection,
         };
@@ -284,6 +290,9 @@ impl Session {
         self.check_alive()?;
         self.check_not_failed(parsed)?;
         self.trail_clear();
+        if parsed.looks() {
+            self.look().await?;
+        }
         let planned = self.plan(parsed, types);
         Ok(Arc::new(
             planned.inspect_err(|error| self.trail_unplanned(parsed, error))?,
@@ -308,6 +317,9 @@ impl Session {
         self.state.mark_start_execution();
         self.sync_asker();
         self.trail_begin(prepared);
+        if prepared.parsed.looks() {
+            self.look().await?;
+        }
         let answer = self.run(prepared, params).await?;
         self.trail_ended();
         Ok(answer)
@@ -328,6 +340,7 @@ impl Session {
     pub async fn end_implicit(&mut self, ok: bool) -> Result<()> {
         self.several = false;
         if self.status != Status::Implicit {
+            self.look_away();
             return Ok(());
         }
         match ok {
@@ -343,7 +356,10 @@ impl Session {
     pub fn failed(&mut self, error: &Error) {
         self.trail_failed(error);
         match self.status {
-            Status::Open | Status::Failed => self.status = Status::Failed,
+            Status::Open | Status::Failed => {
+                self.status = Status::Failed;
+                self.abort();
+            }
             Status::Idle | Status::Implicit => self.rollback(),
         }
     }
@@ -468,6 +484,11 @@ impl Session {
 
     pub(super) fn reset_all(&mut self) {
         self.settings.lock().reset_all();
+        self.settings_returned();
+    }
+
+    /// Settings are again what they were at a savepoint.
+    pub(super) fn settings_returned(&mut self) {
         self.changed
             .extend(settings::SETTINGS.iter().filter(|s| s.reported).map(|s| s.name));
         self.settings_changed(None);
@@ -509,14 +530,20 @@ impl Session {
     pub(super) async fn commit(&mut self) -> Result<()> {
         let was = std::mem::replace(&mut self.status, Status::Idle);
         let outcome = match self.hold_cursors().await {
+            Ok(()) => self.check_deferred().await,
+            Err(error) => Err(error),
+        };
+        let outcome = match outcome {
             Ok(()) => self.write().await,
             Err(error) => Err(error),
         };
         self.trail_committed(&outcome);
+        // Only now: what was changed is on disk, and whoever waited for it sees it.
+        self.forget_transaction();
         self.settings.lock().end_transaction(outcome.is_ok());
         self.end_effects(outcome.is_ok());
         self.settings_changed(None);
-        if outcome.is_err() && was == Status::Open {
+        if outcome.is_err() && matches!(was, Status::Open | Status::Failed) {
             self.rollback();
         }
         outcome
@@ -555,6 +582,9 @@ impl Session {
             super::metering::embedded(&world.state.meter, &world.acting_user(), batch, tx.embedded_tokens())?;
             let changes = tx.fill(batch, &spaces)?;
             world.log_into(batch);
+            if !tx.tables().is_empty() {
+                world.opened()?.fill(batch, tx.tables())?;
+            }
             // Deletes are accepted on a full disk; with counts beside them they would not be.
             if !tx.only_deletes() {
                 world.state.meter.drain_into(batch)?;
@@ -577,12 +607,20 @@ impl Session {
     pub(super) fn rollback(&mut self) {
         self.status = Status::Idle;
         if let World::Tenant(world) = &*self.world {
-            *world.tx.lock() = Default::default();
             world.rolled_back();
         }
+        self.forget_transaction();
         self.settings.lock().end_transaction(false);
         self.end_effects(false);
         self.settings_changed(None);
+    }
+
+    /// The transaction is over: its writes, its snapshot and its locks go.
+    fn forget_transaction(&self) {
+        if let World::Tenant(world) = &*self.world {
+            *world.tx.lock() = Default::default();
+            world.release_locks();
+        }
     }
 
     pub(super) fn notice(&mut self, severity: &'static str, code: &'static str, message: impl Into<String>) {
@@ -595,10 +633,15 @@ impl Session {
     }
 
     /// A plan that was made for another state of the catalog must be made again.
-    pub(super) fn is_current(&self, prepared: &Prepared) -> bool {
-        match &prepared.plan {
+    pub(super) fn is_current(&self, prepared: &Prepared) -> Result<bool> {
+        let same_path = match &prepared.plan {
             Plan::Query(query) => query.path == self.settings.lock().path(),
             _ => true,
-        }
+        };
+        let same_catalog = match (&prepared.catalog, &prepared.plan) {
+            (None, _) | (_, Plan::Command) => true,
+            (Some(then), _) => self.catalog()?.is_some_and(|now| Arc::ptr_eq(then, &now)),
+        };
+        Ok(same_path && same_catalog)
     }
 }

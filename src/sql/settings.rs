@@ -53,6 +53,14 @@ pub(super) struct Setting {
 const NO_AMOUNT: &str = "none";
 const ON: &[&str] = &["on", "true", "yes", "1"];
 const OFF: &[&str] = &["off", "false", "no", "0"];
+/// Isolation levels as they are shown.
+const LEVELS: &[&str] = &["read committed", "read uncommitted", "repeatable read", "serializable"];
+/// What stands for a setting of the transaction that was not made for it.
+const OF_TRANSACTION: &[(&str, &str)] = &[
+    ("transaction_deferrable", "default_transaction_deferrable"),
+    ("transaction_isolation", "default_transaction_isolation"),
+    ("transaction_read_only", "default_transaction_read_only"),
+];
 const UTC: &[&str] = &["UTC", "Etc/UTC", "GMT", "Z", "0", "Universal", "Zulu", "Etc/UCT", "UCT"];
 const ISO: &[&str] = &[
     "ISO, MDY", "ISO", "ISO, DMY", "ISO, YMD", "ISO,MDY", "ISO,DMY", "ISO,YMD", "MDY", "DMY", "YMD",
@@ -89,8 +97,9 @@ settings! {
     "client_encoding" = "UTF8", Rule::Words(&["UTF8", "UTF-8", "unicode"]), true, "Encoding of the client.";
     "client_min_messages" = "notice", Rule::Words(&["notice", "warning", "error", "log", "debug", "debug1", "info"]), false, "Least level of messages sent.";
     "DateStyle" = "ISO, MDY", Rule::Words(ISO), true, "Form of dates.";
-    "default_transaction_isolation" = "read committed", Rule::Words(&["read committed"]), false, "Isolation of new transactions.";
-    "default_transaction_read_only" = "off", Rule::Words(OFF), true, "Whether new transactions are read-only.";
+    "default_transaction_deferrable" = "off", Rule::Switch, false, "Whether new transactions may wait before they begin; none does.";
+    "default_transaction_isolation" = "read committed", Rule::Choice(LEVELS), false, "Isolation of new transactions.";
+    "default_transaction_read_only" = "off", Rule::Switch, true, "Whether new transactions are read-only.";
     "extra_float_digits" = "1", Rule::Int(-15, 3), false, "Digits of floats; the shortest exact form is always used.";
     "idle_in_transaction_session_timeout" = "0", Rule::Millis(FOREVER_MS), false, "Longest idle time in a transaction.";
     "idle_session_timeout" = "0", Rule::Millis(FOREVER_MS), false, "Longest idle time; 0 is the server's.";
@@ -105,7 +114,7 @@ settings! {
     "lc_collate" = "C", Rule::Fixed, false, "Order of text.";
     "lc_ctype" = "C", Rule::Fixed, false, "Classes of characters.";
     "lc_messages" = "C", Rule::Words(&["C", "en_US.UTF-8", "en_US.utf8"]), false, "Language of messages.";
-    "lock_timeout" = "0", Rule::Millis(FOREVER_MS), false, "There are no locks to wait for.";
+    "lock_timeout" = "0", Rule::Millis(FOREVER_MS), false, "Longest wait for a lock; 0 is no limit but statement_timeout.";
     "maintenance_work_mem" = "64MB", Rule::Text, false, "Memory for building indexes; the tenant's own bound holds.";
     "max_identifier_length" = "63", Rule::Fixed, false, "Longest identifier in bytes.";
     "password_encryption" = "scram-sha-256", Rule::Words(&["scram-sha-256"]), false, "How passwords are kept.";
@@ -119,8 +128,9 @@ settings! {
     "statement_timeout" = "0", Rule::Millis(STATEMENT_TIMEOUT_MS), false, "Longest run of a statement; 0 is the server's cap of 300 s.";
     "synchronous_commit" = "on", Rule::Words(ON), false, "A commit is on disk before it is acknowledged.";
     "TimeZone" = "UTC", Rule::Words(UTC), true, "Time zone of displayed times.";
-    "transaction_isolation" = "read committed", Rule::Words(&["read committed"]), false, "Isolation of this transaction.";
-    "transaction_read_only" = "off", Rule::Words(OFF), false, "Whether this transaction is read-only.";
+    "transaction_deferrable" = "off", Rule::Switch, false, "Whether this transaction may wait before it begins; none does.";
+    "transaction_isolation" = "read committed", Rule::Choice(LEVELS), false, "Isolation of this transaction.";
+    "transaction_read_only" = "off", Rule::Switch, false, "Whether this transaction is read-only.";
 }
 
 /// The values of one session.
@@ -200,13 +210,28 @@ impl Settings {
     /// The value of a setting in force now.
     pub(super) fn get(&self, setting: &Setting) -> String {
         let set = self.local.get(setting.name).or_else(|| self.session.get(setting.name));
-        set.map_or(setting.default, String::as_str).to_owned()
+        let default = || {
+            let (_, default) = OF_TRANSACTION.iter().find(|(name, _)| *name == setting.name)?;
+            self.local.get(default).or_else(|| self.session.get(default))
+        };
+        set.or_else(default).map_or(setting.default, String::as_str).to_owned()
+    }
+
+    /// Whether a setting is on.
+    pub(super) fn is_on(&self, name: &str) -> bool {
+        find(name).is_ok_and(|setting| self.get(setting) == ON[0])
+    }
+
+    /// Whether a setting is one of the transaction alone, however it is set.
+    pub(super) fn is_of_transaction(name: &str) -> bool {
+        OF_TRANSACTION.iter().any(|(of, _)| of.eq_ignore_ascii_case(name))
     }
 
     /// `SET [LOCAL] name = value`; gives the name where clients must be told of the change.
     pub(super) fn set(&mut self, name: &str, value: &str, local: bool, asker: Asker) -> Result<Option<&'static str>> {
         let setting = find(name)?;
         let value = setting.check(value, asker)?;
+        let local = local || Self::is_of_transaction(setting.name);
         self.put(setting, Some(value), local && asker.in_transaction, local, asker);
         Ok(setting.reported.then_some(setting.name))
     }
@@ -249,6 +274,13 @@ impl Settings {
     /// Values that the login decides.
     pub(super) fn fix(&mut self, name: &'static str, value: String) {
         self.session.insert(name, value);
+    }
+
+    /// `ROLLBACK TO`: everything as it was at the savepoint.
+    pub(super) fn return_to(&mut self, then: Settings) {
+        let asker = self.asker;
+        *self = then;
+        self.asker = asker;
     }
 
     /// The transaction ended.

@@ -10,6 +10,8 @@ use uuid::Uuid;
 use super::{
     documents::{self, Document, Written, chunk_key, vector_key},
     embedding::Spaces,
+    settings::Settings,
+    transaction::{Deferred, Seen},
 };
 use crate::{
     ai::{
@@ -17,6 +19,7 @@ use crate::{
         corpus::{Corpus, Space},
     },
     error::Result,
+    table::{Mark, WriteSet},
     tenant::{Batch, Table, Version},
 };
 
@@ -24,7 +27,9 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Tx {
     writes: Writes,
-    savepoints: Vec<(String, Writes)>,
+    savepoints: Vec<Savepoint>,
+    /// What its statements see of the tenant's tables.
+    pub(super) seen_tables: Seen,
     /// The written documents of one space, searchable.
     overlay: Corpus,
     /// Versions of the rows that the running statement has read, for the check at commit.
@@ -38,6 +43,18 @@ struct Writes {
     /// What was stored when this transaction first wrote the document: its version and number of chunks.
     before: HashMap<Uuid, Option<(Version, u32)>>,
     conversations: Staged,
+    tables: WriteSet,
+    /// Foreign keys to be looked at before the commit.
+    deferred: Deferred,
+}
+
+/// `SAVEPOINT name`: everything as it was then.
+struct Savepoint {
+    name: String,
+    writes: Writes,
+    settings: Settings,
+    /// Locks held then, if the session had taken any by that time.
+    locks: Option<Mark>,
 }
 
 /// One change of the search index, applied in commit order.
@@ -60,12 +77,33 @@ impl Change {
 impl Tx {
     /// Whether nothing was written.
     pub(super) fn is_empty(&self) -> bool {
-        self.writes.documents.is_empty() && self.writes.conversations.is_empty()
+        self.writes.documents.is_empty() && self.writes.conversations.is_empty() && self.writes.tables.is_empty()
     }
 
     /// Whether what is searched differs from what is committed.
     pub(super) fn has_documents(&self) -> bool {
         !self.writes.documents.is_empty()
+    }
+
+    /// Changes of the tenant's tables.
+    pub(super) fn tables(&self) -> &WriteSet {
+        &self.writes.tables
+    }
+
+    /// The same, to change them. What its statements see is made again.
+    pub(super) fn tables_mut(&mut self) -> &mut WriteSet {
+        self.seen_tables.changed();
+        &mut self.writes.tables
+    }
+
+    /// Foreign keys to be looked at before the commit.
+    pub(super) fn deferred(&self) -> &Deferred {
+        &self.writes.deferred
+    }
+
+    /// The same, to change them.
+    pub(super) fn deferred_mut(&mut self) -> &mut Deferred {
+        &mut self.writes.deferred
     }
 
     /// The conversations' changes.
@@ -177,25 +215,46 @@ impl Tx {
     }
 
     /// `SAVEPOINT name`.
-    pub(super) fn savepoint(&mut self, name: &str) {
-        self.savepoints.push((name.to_owned(), self.writes.clone()));
+    pub(super) fn savepoint(&mut self, name: &str, settings: Settings, locks: Option<Mark>) {
+        self.savepoints.push(Savepoint {
+            name: name.to_owned(),
+            writes: self.writes.clone(),
+            settings,
+            locks,
+        });
     }
 
     /// `RELEASE name`: false when there is none.
     pub(super) fn release(&mut self, name: &str) -> bool {
-        let at = self.savepoints.iter().rposition(|(n, _)| n == name);
+        let at = self.savepoints.iter().rposition(|s| s.name == name);
         at.inspect(|&at| self.savepoints.truncate(at)).is_some()
     }
 
-    /// `ROLLBACK TO name`: the savepoint stays. False when there is none.
-    pub(super) fn rollback_to(&mut self, name: &str) -> Result<bool> {
-        let Some(at) = self.savepoints.iter().rposition(|(n, _)| n == name) else {
-            return Ok(false);
+    /// `ROLLBACK TO name`: the savepoint stays. Gives the settings and the locks of then; `None` when there is none.
+    pub(super) fn rollback_to(&mut self, name: &str) -> Result<Option<(Settings, Option<Mark>)>> {
+        let Some(at) = self.savepoints.iter().rposition(|s| s.name == name) else {
+            return Ok(None);
         };
         self.savepoints.truncate(at + 1);
-        self.writes = self.savepoints[at].1.clone();
+        let savepoint = &self.savepoints[at];
+        self.writes = savepoint.writes.clone();
+        let then = (savepoint.settings.clone(), savepoint.locks.clone());
+        self.seen_tables.changed();
         self.index()?;
-        Ok(true)
+        Ok(Some(then))
+    }
+
+    /// A statement failed: nothing that was written since the last savepoint is of any use. Gives the locks of then.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub(super) fn abort(&mut self) -> Result<Option<Mark>> {
+        self.seen_tables.changed();
+        let last = self.savepoints.last();
+        self.writes = last.map_or_else(Writes::default, |s| s.writes.clone());
+        let locks = last.and_then(|s| s.locks.clone());
+        self.index()?;
+        Ok(locks)
     }
 
     /// Puts the written documents into a batch that fails as a whole if another commit touched one
@@ -249,7 +308,9 @@ impl Tx {
 
     /// Whether committing it only takes things away.
     pub(super) fn only_deletes(&self) -> bool {
-        self.writes.documents.values().all(Option::is_none) && self.writes.conversations.only_deletes()
+        self.writes.documents.values().all(Option::is_none)
+            && self.writes.conversations.only_deletes()
+            && self.writes.tables.only_deletes()
     }
 
     /// Tokens embedded by the writes that stand.

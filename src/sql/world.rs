@@ -42,6 +42,7 @@ use crate::{
     },
     limits,
     policy::audit::Log,
+    table::{Owner, Tables},
     tenant::{Operator, Role, Table, Tenant, User},
 };
 
@@ -62,6 +63,8 @@ pub(super) struct TenantWorld {
     pub(super) engine: Arc<Engine>,
     /// This session's transaction.
     pub(super) tx: Mutex<Tx>,
+    /// What this session's locks belong to, once it takes one.
+    pub(super) owner: OnceLock<Owner>,
     pub(super) desk: Arc<Desk>,
     /// What this session's statements leave in the audit log.
     pub(super) trail: Mutex<Trail>,
@@ -264,6 +267,8 @@ pub(super) struct TenantState {
     /// Which model its vectors are from.
     pub(super) embeddings: Embeddings,
     index: OnceCell<Arc<Index>>,
+    /// Its own tables.
+    pub(super) tables: OnceCell<Arc<Tables>>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
 }
@@ -298,6 +303,7 @@ impl TenantState {
             log: Arc::new(Log::new(meter.tenant().clone())),
             meter,
             index: OnceCell::new(),
+            tables: OnceCell::new(),
             changes: Arc::default(),
         }
     }

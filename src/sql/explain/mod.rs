@@ -15,7 +15,7 @@ use datafusion::{
         array::{ArrayRef, RecordBatch, StringArray},
         datatypes::Schema,
     },
-    physical_plan::ExecutionPlan,
+    physical_plan::{ExecutionPlan, placeholder_row::PlaceholderRowExec},
     sql::sqlparser::ast::{AnalyzeFormat, AnalyzeFormatKind, Expr, Statement, UtilityOption, Value},
 };
 use futures::StreamExt;
@@ -226,6 +226,23 @@ impl Session {
             Plan::Write(write) => {
                 let (verb, relation) = write.verb();
                 let physical = self.physical_of(write.input(), true).await?;
+                let mut node = Node::write(verb, relation, Node::of(&physical, options.verbose));
+                let mut execution = None;
+                if options.analyze {
+                    let started = Instant::now();
+                    self.drain(&prepared, &params).await?;
+                    let elapsed = started.elapsed();
+                    node.actual(elapsed, 0);
+                    execution = Some(elapsed);
+                }
+                (node, Some(physical).filter(|_| !options.analyze), execution)
+            }
+            Plan::TableWrite(write) => {
+                let (verb, relation) = write.verb();
+                let physical = match write.input() {
+                    Some((plan, optimized)) => self.physical_of(plan, optimized).await?,
+                    None => Arc::new(PlaceholderRowExec::new(Arc::new(Schema::empty()))),
+                };
                 let mut node = Node::write(verb, relation, Node::of(&physical, options.verbose));
                 let mut execution = None;
                 if options.analyze {

@@ -178,6 +178,22 @@ impl ScalarUDFImpl for CastFunction {
     }
 }
 
+/// Values in the Arrow form of a type that has functions here: `uuid`, `json`, `jsonb`, `bytea`, vectors (of so many
+/// dimensions, where that is told) and arrays. `None` for another type.
+pub fn convert(input: &ArrayRef, to: PgType, dimensions: Option<usize>) -> Option<Result<ArrayRef>> {
+    let null = input.data_type() == &DataType::Null;
+    Some(match to {
+        _ if null => Ok(new_null_array(&to.arrow(), input.len())),
+        PgType::Scalar(of @ (Scalar::Uuid | Scalar::Json | Scalar::Jsonb)) => checked_text(input, of),
+        PgType::Scalar(Scalar::Bytea) => bytea(input),
+        PgType::Scalar(Scalar::Vector | Scalar::Halfvec) => {
+            vectors(input, &to.arrow(), dimensions, to == PgType::Scalar(Scalar::Halfvec))
+        }
+        PgType::Array(_) => lists(input, &to.arrow()),
+        PgType::Scalar(_) => return None,
+    })
+}
+
 fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }

@@ -54,8 +54,12 @@ macro_rules! avx2_sum {
                 for (lane, sum) in sums.iter_mut().enumerate() {
                     let at = i + lane * F32S;
                     // SAFETY: at + 8 <= n, which is at most the length of either slice.
-                    let ($x, $y) =
-                        unsafe { (_mm256_loadu_ps(a.as_ptr().add(at)), _mm256_loadu_ps(b.as_ptr().add(at))) };
+                    let ($x, $y) = unsafe {
+                        (
+                            _mm256_loadu_ps(a.as_ptr().add(at)),
+                            _mm256_loadu_ps(b.as_ptr().add(at)),
+                        )
+                    };
                     let $acc = *sum;
                     *sum = $step;
                 }
@@ -63,7 +67,12 @@ macro_rules! avx2_sum {
             }
             while i + F32S <= n {
                 // SAFETY: as above.
-                let ($x, $y) = unsafe { (_mm256_loadu_ps(a.as_ptr().add(i)), _mm256_loadu_ps(b.as_ptr().add(i))) };
+                let ($x, $y) = unsafe {
+                    (
+                        _mm256_loadu_ps(a.as_ptr().add(i)),
+                        _mm256_loadu_ps(b.as_ptr().add(i)),
+                    )
+                };
                 let $acc = sums[0];
                 sums[0] = $step;
                 i += F32S;
@@ -120,7 +129,10 @@ fn avx2_dot_bytes(a: &[i8], b: &[i8]) -> i32 {
     while i + BYTES <= n {
         // SAFETY: i + 32 <= n, which is at most the length of either slice.
         let (x, y) = unsafe {
-            (_mm256_loadu_si256(a.as_ptr().add(i).cast()), _mm256_loadu_si256(b.as_ptr().add(i).cast()))
+            (
+                _mm256_loadu_si256(a.as_ptr().add(i).cast()),
+                _mm256_loadu_si256(b.as_ptr().add(i).cast()),
+            )
         };
         // Pairs of products of up to 127 fit into 16 bits with a sign.
         let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(y, x));
@@ -139,7 +151,10 @@ fn avx2_l1_bytes(a: &[i8], b: &[i8]) -> u32 {
     while i + BYTES <= n {
         // SAFETY: i + 32 <= n, which is at most the length of either slice.
         let (x, y) = unsafe {
-            (_mm256_loadu_si256(a.as_ptr().add(i).cast()), _mm256_loadu_si256(b.as_ptr().add(i).cast()))
+            (
+                _mm256_loadu_si256(a.as_ptr().add(i).cast()),
+                _mm256_loadu_si256(b.as_ptr().add(i).cast()),
+            )
         };
         let differences = _mm256_sad_epu8(_mm256_xor_si256(x, flip), _mm256_xor_si256(y, flip));
         sum = _mm256_add_epi64(sum, differences);
@@ -193,8 +208,12 @@ macro_rules! avx512_sum {
                 for (lane, sum) in sums.iter_mut().enumerate() {
                     let at = i + lane * F32S_512;
                     // SAFETY: at + 16 <= n, which is at most the length of either slice.
-                    let ($x, $y) =
-                        unsafe { (_mm512_loadu_ps(a.as_ptr().add(at)), _mm512_loadu_ps(b.as_ptr().add(at))) };
+                    let ($x, $y) = unsafe {
+                        (
+                            _mm512_loadu_ps(a.as_ptr().add(at)),
+                            _mm512_loadu_ps(b.as_ptr().add(at)),
+                        )
+                    };
                     let $acc = *sum;
                     *sum = $step;
                 }

@@ -1,0 +1,626 @@
+//! INSERT, UPDATE and DELETE as they run.
+//!
+//! UPDATE and DELETE compute which rows they change under what the statement sees, lock these, and look whether they
+//! are still the same: if not, READ COMMITTED looks again at what is committed and computes anew, with the locks kept,
+//! and the higher levels fail with 40001. Only then is anything written.
+
+use std::{collections::HashMap, sync::Arc};
+
+use datafusion::{
+    arrow::{
+        array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array, new_null_array},
+        compute::{concat, concat_batches, filter_record_batch, take},
+        datatypes::{Schema, SchemaRef, UInt64Type},
+    },
+    common::ScalarValue,
+};
+use futures::StreamExt;
+
+use super::{
+    apply::{Changed, Effects, keys_of, places_of, read_rows, taken},
+    assign,
+    compute::Compute,
+    conflict::{Conflict, ConflictUpdate},
+    insert::{InsertPlan, Source, assigned_columns},
+    rules::Rules,
+    write::{Action, ChangePlan, Set, TableWrite},
+};
+use crate::{
+    error::{Code, Error, Result},
+    limits,
+    sql::{
+        complaints::from_datafusion,
+        prepared::{self, Prepared},
+        run::gather,
+        session::{Answer, RowStream, RowTag, Session, Status},
+        transaction::Isolation,
+    },
+    table::{
+        Mode, Resource,
+        schema::{KeyOf, RowId, TableDef},
+    },
+};
+
+/// What a statement has done.
+struct Done {
+    count: u64,
+    /// Rows as they are then, in order, and what was read beside them; nothing without RETURNING.
+    rows: Option<(RecordBatch, Vec<ArrayRef>)>,
+}
+
+/// Rows that a change reads.
+struct Read {
+    ids: Vec<RowId>,
+    old: RecordBatch,
+    sets: Vec<ArrayRef>,
+    beside: Vec<ArrayRef>,
+}
+
+/// 40001: a row is no more what the transaction sees.
+pub(super) fn concurrent() -> Error {
+    Error::new(
+        Code::SerializationFailure,
+        "could not serialize access due to concurrent update",
+    )
+    .with_hint("run the transaction again")
+}
+
+impl Session {
+    pub(in crate::sql) async fn run_table_write(
+        &mut self,
+        write: &TableWrite,
+        prepared: &Prepared,
+        params: &[ArrayRef],
+    ) -> Result<Answer> {
+        let params: Vec<ArrayRef> = prepared::values(params, &write.placeholders)?
+            .iter()
+            .map(|value| value.to_array().map_err(from_datafusion))
+            .collect::<Result<_>>()?;
+        let done = match &write.action {
+            Action::Insert(plan) => self.run_insert(write, plan, &params, &prepared.parameters).await?,
+            Action::Update(change) => self.run_change(write, change, &params, true).await?,
+            Action::Delete(change) => self.run_change(write, change, &params, false).await?,
+        };
+        let returned = match (&write.returning, done.rows) {
+            (Some(compute), Some((rows, beside))) => Some(self.returned(compute, rows, beside, &params).await?),
+            _ => None,
+        };
+        if self.status == Status::Idle {
+            self.commit().await?;
+        }
+        Ok(match returned {
+            None => Answer::Done {
+                tag: RowTag(write.tag()).render(done.count),
+            },
+            Some(rows) => Answer::Rows {
+                columns: prepared.columns.clone(),
+                rows: Box::pin(futures::stream::iter([Ok(rows)])),
+                tag: RowTag(write.tag()),
+            },
+        })
+    }
+
+    /// RETURNING.
+    async fn returned(
+        &self,
+        compute: &Compute,
+        rows: RecordBatch,
+        beside: Vec<ArrayRef>,
+        params: &[ArrayRef],
+    ) -> Result<RecordBatch> {
+        let count = rows.num_rows();
+        let fields = rows.schema().fields().iter().cloned().collect::<Vec<_>>();
+        let more = beside.iter().enumerate();
+        let more = more.map(|(i, a)| {
+            Arc::new(datafusion::arrow::datatypes::Field::new(
+                format!("b{i}"),
+                a.data_type().clone(),
+                true,
+            ))
+        });
+        let schema = Arc::new(Schema::new(fields.into_iter().chain(more).collect::<Vec<_>>()));
+        let columns = rows.columns().iter().cloned().chain(beside).collect();
+        let rows = batch(schema, columns, count)?;
+        let values = compute.run(self, &rows, params).await?;
+        let fields = values
+            .iter()
+            .enumerate()
+            .map(|(i, v)| datafusion::arrow::datatypes::Field::new(format!("r{i}"), v.data_type().clone(), true));
+        batch(Arc::new(Schema::new(fields.collect::<Vec<_>>())), values, count)
+    }
+
+    async fn run_change(
+        &self,
+        write: &TableWrite,
+        change: &ChangePlan,
+        params: &[ArrayRef],
+        update: bool,
+    ) -> Result<Done> {
+        let world = self.world.tenant()?;
+        let def = &write.def;
+        let mode = match update && !sets_a_key(def, &change.sets) {
+            true => Mode::NoKeyExclusive,
+            false => Mode::Exclusive,
+        };
+        let mut looks = 0;
+        let read = loop {
+            let read = self.read_change(write, change, params).await?;
+            if read.ids.is_empty() {
+                break read;
+            }
+            world.lock_rows(def.oid, &read.ids, mode).await?;
+            if world.unchanged(def.oid, &read.ids)? {
+                break read;
+            }
+            looks += 1;
+            if world.isolation() != Isolation::ReadCommitted || looks > limits::LOOKS {
+                return Err(concurrent());
+            }
+            world.look_again()?;
+        };
+        let mut effects = Effects::default();
+        let count = read.ids.len() as u64;
+        let rows = match update {
+            false => {
+                self.delete_rows(def, &read.ids, &read.old, &mut effects).await?;
+                read.old
+            }
+            true => {
+                let new = self
+                    .with_sets(&write.rules, &read.old, &change.sets, &read.sets)
+                    .await?;
+                let new = self.judged(&write.rules, new).await?;
+                let changed = Changed {
+                    ids: read.ids,
+                    old: read.old,
+                    new: new.clone(),
+                };
+                self.update_rows(&write.rules, changed, &mut effects).await?;
+                new
+            }
+        };
+        self.settle(effects).await?;
+        Ok(Done {
+            count,
+            rows: write.returning.is_some().then_some((rows, read.beside)),
+        })
+    }
+
+    /// The rows to change, each once.
+    async fn read_change(&self, write: &TableWrite, change: &ChangePlan, params: &[ArrayRef]) -> Result<Read> {
+        let width = write.def.columns.len();
+        let given = change.sets.iter().filter(|s| s.from.is_some()).count();
+        if let Some(by_key) = &change.by_key {
+            let view = self.world.tenant()?.view()?;
+            let (rows, sets) = by_key.read(self, &view, &write.def, params).await?;
+            return Read::of(&rows, width, sets, Vec::new(), &write.rules.schema);
+        }
+        let values = params.iter().map(|p| ScalarValue::try_from_array(p, 0));
+        let values = values.collect::<Result<Vec<_>, _>>().map_err(from_datafusion)?;
+        let filled;
+        let plan = match values.is_empty() {
+            true => &change.input,
+            false => {
+                filled = change
+                    .input
+                    .clone()
+                    .with_param_values(values)
+                    .map_err(from_datafusion)?;
+                &filled
+            }
+        };
+        let physical = self.physical_of(plan, change.optimized).await?;
+        let schema = physical.schema();
+        let batches = gather(self.stream(physical)?).await?;
+        let rows = concat_batches(&schema, &batches).map_err(Error::internal)?;
+        let rows = first_of_each(rows)?;
+        let sets = rows.columns().iter().skip(1 + width).take(given).cloned().collect();
+        let beside = rows.columns().iter().skip(1 + width + given).cloned().collect();
+        Read::of(&rows, width, sets, beside, &write.rules.schema)
+    }
+
+    /// Rows with their new values.
+    async fn with_sets(
+        &self,
+        rules: &Rules,
+        old: &RecordBatch,
+        sets: &[Set],
+        values: &[ArrayRef],
+    ) -> Result<RecordBatch> {
+        let mut columns = old.columns().to_vec();
+        let mut values = values.iter();
+        for set in sets {
+            let column = &rules.def.columns[set.place];
+            columns[set.place] = match (set.from, set.from.and_then(|_| values.next())) {
+                (Some(from), Some(values)) => assign::assign(values, from, column)?,
+                _ => rules.default(self, set.place, old.num_rows()).await?,
+            };
+        }
+        batch(rules.schema.clone(), columns, old.num_rows())
+    }
+
+    async fn run_insert(
+        &self,
+        write: &TableWrite,
+        plan: &InsertPlan,
+        params: &[ArrayRef],
+        types: &[crate::codec::pgtype::PgType],
+    ) -> Result<Done> {
+        let rules = &write.rules;
+        let def = &write.def;
+        let rows = match &plan.source {
+            Source::Rows { rows, computed, from } => {
+                let given = self
+                    .cells(def, &plan.places, (rows, computed, from), (params, types))
+                    .await?;
+                self.completed(rules, plan, given, rows.len()).await?
+            }
+            Source::Query {
+                plan: query,
+                optimized,
+                from,
+            } => {
+                let values = params.iter().map(|p| ScalarValue::try_from_array(p, 0));
+                let values = values.collect::<Result<Vec<_>, _>>().map_err(from_datafusion)?;
+                let filled;
+                let query = match values.is_empty() {
+                    true => query,
+                    false => {
+                        filled = query.clone().with_param_values(values).map_err(from_datafusion)?;
+                        &filled
+                    }
+                };
+                let mut stream = self.stream(self.physical_of(query, *optimized).await?)?;
+                let (first, more) = ahead(&mut stream).await?;
+                if more && plan.conflict.is_none() && write.returning.is_none() {
+                    let source = Box::pin(futures::stream::iter(first.into_iter().map(Ok)).chain(stream));
+                    let count = self.insert_many(write, plan, from, source).await?;
+                    return Ok(Done { count, rows: None });
+                }
+                let mut all = first;
+                all.extend(gather(stream).await?);
+                let mut parts = Vec::with_capacity(all.len());
+                for part in &all {
+                    let given = assigned_columns(def, &plan.places, from, part)?;
+                    let given = given.into_iter().map(|c| vec![Some(c)]).collect();
+                    parts.push(self.completed(rules, plan, given, part.num_rows()).await?);
+                }
+                concat_batches(&rules.schema, &parts).map_err(Error::internal)?
+            }
+        };
+        let rows = self.judged(rules, rows).await?;
+        let mut effects = Effects::default();
+        let (count, rows) = match &plan.conflict {
+            None => {
+                self.insert_rows(rules, &rows, &mut effects).await?;
+                (rows.num_rows() as u64, rows)
+            }
+            Some(conflict) => {
+                let rows = self.insert_or(rules, conflict, rows, params, &mut effects).await?;
+                (rows.num_rows() as u64, rows)
+            }
+        };
+        self.settle(effects).await?;
+        Ok(Done {
+            count,
+            rows: write.returning.is_some().then_some((rows, Vec::new())),
+        })
+    }
+
+    /// Rows of all columns: those that are given, and defaults.
+    async fn completed(
+        &self,
+        rules: &Rules,
+        plan: &InsertPlan,
+        given: Vec<Vec<Option<ArrayRef>>>,
+        count: usize,
+    ) -> Result<RecordBatch> {
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; rules.def.columns.len()];
+        for (&place, values) in plan.places.iter().zip(given) {
+            if plan.ignored.contains(&place) {
+                continue;
+            }
+            columns[place] = match values.as_slice() {
+                [Some(whole)] if whole.len() == count => Some(whole.clone()),
+                parts if parts.iter().all(Option::is_none) => None,
+                parts => {
+                    let missing = parts.iter().filter(|p| p.is_none()).count();
+                    let defaults = rules.default(self, place, missing).await?;
+                    let mut next = 0;
+                    let parts: Vec<ArrayRef> = parts
+                        .iter()
+                        .map(|part| {
+                            part.clone().unwrap_or_else(|| {
+                                next += 1;
+                                defaults.slice(next - 1, 1)
+                            })
+                        })
+                        .collect();
+                    let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+                    Some(concat(&parts).map_err(Error::internal)?)
+                }
+            };
+        }
+        let mut whole = Vec::with_capacity(columns.len());
+        for (place, column) in columns.into_iter().enumerate() {
+            whole.push(match column {
+                Some(values) => values,
+                None if rules.def.columns[place].generated.is_some() => {
+                    new_null_array(rules.schema.field(place).data_type(), count)
+                }
+                None => rules.default(self, place, count).await?,
+            });
+        }
+        batch(rules.schema.clone(), whole, count)
+    }
+
+    /// So many rows that they become blocks at once, and the table is locked instead of their keys.
+    pub(super) async fn insert_many(
+        &self,
+        write: &TableWrite,
+        plan: &InsertPlan,
+        from: &[assign::From],
+        mut rows: RowStream,
+    ) -> Result<u64> {
+        let world = self.world.tenant()?;
+        let (def, rules) = (&write.def, &write.rules);
+        world.lock(Resource::Table(def.oid), Mode::Exclusive).await?;
+        let tables = world.tables().await?;
+        let mut count = 0;
+        let mut effects = Effects::default();
+        while let Some(part) = rows.next().await {
+            let part = part?;
+            if part.num_rows() == 0 {
+                continue;
+            }
+            let given = assigned_columns(def, &plan.places, from, &part)?;
+            let given = given.into_iter().map(|c| vec![Some(c)]).collect();
+            let part = self.completed(rules, plan, given, part.num_rows()).await?;
+            let part = self.judged(rules, part).await?;
+            self.claim_keys(def, &part).await?;
+            let newest = world.newest()?;
+            newest.table(def.oid).await?;
+            let newest = world.newest()?;
+            let block = tables.write_block(&newest, def.oid, &part).await?;
+            let ids: Vec<RowId> = (block.first_row()..).take(part.num_rows()).collect();
+            world.write_tables(|writes| writes.insert_block(block));
+            for fk in &def.foreign_keys {
+                effects.children.push((def.oid, fk.oid, ids.clone()));
+            }
+            count += part.num_rows() as u64;
+        }
+        self.settle(effects).await?;
+        Ok(count)
+    }
+
+    /// ON CONFLICT. Gives the rows that were inserted or updated, in order.
+    async fn insert_or(
+        &self,
+        rules: &Rules,
+        conflict: &Conflict,
+        rows: RecordBatch,
+        params: &[ArrayRef],
+        effects: &mut Effects,
+    ) -> Result<RecordBatch> {
+        let (fresh, there) = self.conflicts(rules, conflict, &rows).await?;
+        let inserted = taken(&rows, &fresh)?;
+        let mut of: Vec<(usize, RecordBatch, usize)> = Vec::new();
+        if let Some(update) = &conflict.update {
+            let (at, new) = self
+                .update_conflicting(rules, update, &rows, there, params, effects)
+                .await?;
+            of.extend(at.into_iter().enumerate().map(|(i, at)| (at, new.clone(), i)));
+        }
+        self.insert_rows(rules, &inserted, effects).await?;
+        of.extend(fresh.iter().enumerate().map(|(i, at)| (*at, inserted.clone(), i)));
+        of.sort_by_key(|(at, ..)| *at);
+        let parts: Vec<RecordBatch> = of.iter().map(|(_, rows, i)| rows.slice(*i, 1)).collect();
+        concat_batches(&rules.schema, &parts).map_err(Error::internal)
+    }
+
+    /// Which rows are new, and which are there already under which number.
+    async fn conflicts(
+        &self,
+        rules: &Rules,
+        conflict: &Conflict,
+        rows: &RecordBatch,
+    ) -> Result<(Vec<usize>, Vec<(usize, RowId)>)> {
+        let world = self.world.tenant()?;
+        let def = &rules.def;
+        let judges = |oid| conflict.arbiters.is_empty() || conflict.arbiters.contains(&oid);
+        let indexes: Vec<_> = def.indexes.iter().filter(|i| i.unique && judges(i.oid)).collect();
+        let mut there: HashMap<usize, RowId> = HashMap::new();
+        let mut skipped = vec![false; rows.num_rows()];
+        for index in indexes {
+            let Some(places) = places_of(def, index).filter(|_| index.predicate.is_none()) else {
+                continue;
+            };
+            let columns: Vec<ArrayRef> = places.iter().map(|&p| rows.column(p).clone()).collect();
+            let keys = keys_of(index, &columns, rows.num_rows())?;
+            let present: Vec<_> = keys.iter().flatten().cloned().collect();
+            world.lock_keys(def.oid, index.oid, &present, Mode::Exclusive).await?;
+            let table = world.newest()?.table(def.oid).await?;
+            let mut seen = std::collections::HashSet::new();
+            for (at, key) in keys.iter().enumerate() {
+                let Some(key) = key else { continue };
+                match table.lookup(index.oid, key).first() {
+                    Some(row) => {
+                        there.entry(at).or_insert(*row);
+                    }
+                    None if there.contains_key(&at) || skipped[at] => {}
+                    None if seen.insert(key) => {}
+                    // The same key twice in one statement.
+                    None if conflict.update.is_none() => skipped[at] = true,
+                    None => return Err(second_time()),
+                }
+            }
+        }
+        let fresh = (0..rows.num_rows())
+            .filter(|at| !there.contains_key(at) && !skipped[*at])
+            .collect();
+        let mut there: Vec<(usize, RowId)> = there.into_iter().collect();
+        there.sort_unstable();
+        Ok((fresh, there))
+    }
+
+    /// DO UPDATE. Gives the places of the rows that were updated, and the rows as they are then.
+    async fn update_conflicting(
+        &self,
+        rules: &Rules,
+        update: &ConflictUpdate,
+        rows: &RecordBatch,
+        there: Vec<(usize, RowId)>,
+        params: &[ArrayRef],
+        effects: &mut Effects,
+    ) -> Result<(Vec<usize>, RecordBatch)> {
+        let world = self.world.tenant()?;
+        let def = &rules.def;
+        let none = || Ok((Vec::new(), RecordBatch::new_empty(rules.schema.clone())));
+        if there.is_empty() {
+            return none();
+        }
+        let ids: Vec<RowId> = there.iter().map(|(_, row)| *row).collect();
+        let mut distinct = ids.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let mode = match sets_a_key(def, &update.sets) {
+            true => Mode::Exclusive,
+            false => Mode::NoKeyExclusive,
+        };
+        world.lock_rows(def.oid, &distinct, mode).await?;
+        if world.isolation() != Isolation::ReadCommitted && !world.unchanged(def.oid, &distinct)? {
+            return Err(concurrent());
+        }
+        // Keys are locked, so these are the rows that have them: as they are by now.
+        let (found, old) = read_rows(&world.newest()?, def, &ids).await?;
+        if found.len() != ids.len() {
+            return Err(concurrent());
+        }
+        let places: Vec<usize> = there.iter().map(|(at, _)| *at).collect();
+        let excluded = taken(rows, &places)?;
+        let both = old.columns().iter().chain(excluded.columns()).cloned().collect();
+        let fields = old
+            .schema()
+            .fields()
+            .iter()
+            .chain(excluded.schema().fields())
+            .cloned()
+            .collect::<Vec<_>>();
+        let both = batch(Arc::new(Schema::new(fields)), both, ids.len())?;
+        let mut values = update.compute.run(self, &both, params).await?;
+        let (mut at, mut ids, mut old) = (places, ids, old);
+        if update.filtered
+            && let Some(verdict) = values.pop()
+        {
+            let verdict = verdict
+                .as_boolean_opt()
+                .ok_or_else(|| Error::new(Code::DatatypeMismatch, "argument of WHERE must be type boolean"))?
+                .clone();
+            let kept: Vec<usize> = (0..ids.len())
+                .filter(|&i| verdict.is_valid(i) && verdict.value(i))
+                .collect();
+            let chosen = UInt64Array::from_iter_values(kept.iter().map(|&k| k as u64));
+            values = values
+                .iter()
+                .map(|v| take(v, &chosen, None).map_err(Error::internal))
+                .collect::<Result<_>>()?;
+            old = taken(&old, &kept)?;
+            at = kept.iter().map(|&k| at[k]).collect();
+            ids = kept.iter().map(|&k| ids[k]).collect();
+        }
+        let mut once = std::collections::HashSet::new();
+        if !ids.iter().all(|id| once.insert(*id)) {
+            return Err(second_time());
+        }
+        if ids.is_empty() {
+            return none();
+        }
+        let new = self.with_sets(rules, &old, &update.sets, &values).await?;
+        let new = self.judged(rules, new).await?;
+        let changed = Changed {
+            ids,
+            old,
+            new: new.clone(),
+        };
+        self.update_rows(rules, changed, effects).await?;
+        Ok((at, new))
+    }
+}
+
+/// 21000.
+fn second_time() -> Error {
+    Error::new(
+        Code::CardinalityViolation,
+        "ON CONFLICT DO UPDATE command cannot affect row a second time",
+    )
+    .with_hint("Ensure that no rows proposed for insertion within the same command have duplicate constrained values.")
+}
+
+/// Whether a column of a unique key, or of one that others refer to, is set.
+fn sets_a_key(def: &TableDef, sets: &[Set]) -> bool {
+    let is_key = |id: u16| {
+        let keys = def.indexes.iter().filter(|i| i.unique).flat_map(|i| &i.keys);
+        let mut keys = keys.map(|key| &key.key);
+        keys.any(|key| matches!(key, KeyOf::Column(of) if *of == id) || matches!(key, KeyOf::Expression(_)))
+    };
+    sets.iter().any(|set| is_key(def.columns[set.place].id))
+}
+
+/// The first batches of a stream, and whether there are more than [`limits::BULK_ROWS`] rows in all.
+async fn ahead(rows: &mut RowStream) -> Result<(Vec<RecordBatch>, bool)> {
+    let (mut first, mut count) = (Vec::new(), 0);
+    while let Some(part) = rows.next().await {
+        let part = part?;
+        count += part.num_rows();
+        first.push(part);
+        if count > limits::BULK_ROWS {
+            return Ok((first, true));
+        }
+    }
+    Ok((first, false))
+}
+
+fn batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema, columns, &options).map_err(Error::internal)
+}
+
+/// A join may give a row several times: it is changed once, as the first of them says.
+fn first_of_each(rows: RecordBatch) -> Result<RecordBatch> {
+    let Some(ids) = rows.columns().first().and_then(|c| c.as_primitive_opt::<UInt64Type>()) else {
+        return Err(Error::internal("rows without numbers"));
+    };
+    let mut seen = std::collections::HashSet::with_capacity(ids.len());
+    let first: datafusion::arrow::array::BooleanArray = ids
+        .iter()
+        .map(|id| Some(id.is_some_and(|id| seen.insert(id))))
+        .collect();
+    match first.true_count() == first.len() {
+        true => Ok(rows),
+        false => filter_record_batch(&rows, &first).map_err(Error::internal),
+    }
+}
+
+impl Read {
+    /// `rows` begin with their numbers and the table's columns.
+    fn of(
+        rows: &RecordBatch,
+        width: usize,
+        sets: Vec<ArrayRef>,
+        beside: Vec<ArrayRef>,
+        schema: &SchemaRef,
+    ) -> Result<Self> {
+        let ids = rows.columns().first().and_then(|c| c.as_primitive_opt::<UInt64Type>());
+        let ids = ids
+            .ok_or_else(|| Error::internal("rows without numbers"))?
+            .values()
+            .to_vec();
+        let columns = rows.columns().iter().skip(1).take(width).cloned().collect();
+        Ok(Self {
+            old: batch(schema.clone(), columns, ids.len())?,
+            ids,
+            sets,
+            beside,
+        })
+    }
+}
