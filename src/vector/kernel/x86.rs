@@ -54,8 +54,12 @@ macro_rules! avx2_sum {
                 for (lane, sum) in sums.iter_mut().enumerate() {
                     let at = i + lane * F32S;
                     // SAFETY: at + 8 <= n, which is at most the length of either slice.
-                    let ($x, $y) =
-                        unsafe { (_mm256_loadu_ps(a.as_ptr().add(at)), _mm256_loadu_ps(b.as_ptr().add(at))) };
+                    let ($x, $y) = unsafe {
+                        (
+                            _mm256_loadu_ps(a.as_ptr().add(at)),
+                            _mm256_loadu_ps(b.as_ptr().add(at)),
+                        )
+                    };
                     let $acc = *sum;
                     *sum = $step;
                 }
@@ -63,7 +67,12 @@ macro_rules! avx2_sum {
             }
             while i + F32S <= n {
                 // SAFETY: as above.
-                let ($x, $y) = unsafe { (_mm256_loadu_ps(a.as_ptr().add(i)), _mm256_loadu_ps(b.as_ptr().add(i))) };
+                let ($x, $y) = unsafe {
+                    (
+                        _mm256_loadu_ps(a.as_ptr().add(i)),
+                        _mm256_loadu_ps(b.as_ptr().add(i)),
+                    )
+                };
                 let $acc = sums[0];
                 sums[0] = $step;
                 i += F32S;
@@ -120,7 +129,10 @@ fn avx2_dot_bytes(a: &[i8], b: &[i8]) -> i32 {
     while i + BYTES <= n {
         // SAFETY: i + 32 <= n, which is at most the length of either slice.
         let (x, y) = unsafe {
-            (_mm256_loadu_si256(a.as_ptr().add(i).cast()), _mm256_loadu_si256(b.as_ptr().add(i).cast()))
+            (
+                _mm256_loadu_si256(a.as_ptr().add(i).cast()),
+                _mm256_loadu_si256(b.as_ptr().add(i).cast()),
+            )
         };
         // Pairs of products of up to 127 fit into 16 bits with a sign.
         let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(y, x));
@@ -139,7 +151,10 @@ fn avx2_l1_bytes(a: &[i8], b: &[i8]) -> u32 {
     while i + BYTES <= n {
         // SAFETY: i + 32 <= n, which is at most the length of either slice.
         let (x, y) = unsafe {
-            (_mm256_loadu_si256(a.as_ptr().add(i).cast()), _mm256_loadu_si256(b.as_ptr().add(i).cast()))
+            (
+                _mm256_loadu_si256(a.as_ptr().add(i).cast()),
+                _mm256_loadu_si256(b.as_ptr().add(i).cast()),
+            )
         };
         let differences = _mm256_sad_epu8(_mm256_xor_si256(x, flip), _mm256_xor_si256(y, flip));
         sum = _mm256_add_epi64(sum, differences);
@@ -193,8 +208,12 @@ macro_rules! avx512_sum {
                 for (lane, sum) in sums.iter_mut().enumerate() {
                     let at = i + lane * F32S_512;
                     // SAFETY: at + 16 <= n, which is at most the length of either slice.
-                    let ($x, $y) =
-                        unsafe { (_mm512_loadu_ps(a.as_ptr().add(at)), _mm512_loadu_ps(b.as_ptr().add(at))) };
+                    let ($x, $y) = unsafe {
+                        (
+                            _mm512_loadu_ps(a.as_ptr().add(at)),
+                            _mm512_loadu_ps(b.as_ptr().add(at)),
+                        )
+                    };
                     let $acc = *sum;
                     *sum = $step;
                 }
@@ -250,21 +269,33 @@ fn avx512_dot_bytes(a: &[i8], b: &[i8]) -> i32 {
     let mut sums = [_mm512_setzero_si512(); 2];
     let mut of_b = [_mm512_setzero_si512(); 2];
     let mut i = 0;
-    while i < n {
-        for (sum, of_b) in sums.iter_mut().zip(&mut of_b) {
-            let mask = low_bits(n.saturating_sub(i));
-            // SAFETY: only the n - i or 64 codes of the mask are read; where it is empty, nothing is, and
-            // `wrapping_add` makes no claim on the address.
+    while i + 2 * BYTES_512 <= n {
+        for lane in 0..2 {
+            let at = i + lane * BYTES_512;
+            // SAFETY: at + 64 <= n, which is at most the length of either slice.
             let (x, y) = unsafe {
                 (
-                    _mm512_maskz_loadu_epi8(mask, a.as_ptr().wrapping_add(i)),
-                    _mm512_maskz_loadu_epi8(mask, b.as_ptr().wrapping_add(i)),
+                    _mm512_loadu_si512(a.as_ptr().add(at).cast()),
+                    _mm512_loadu_si512(b.as_ptr().add(at).cast()),
                 )
             };
-            *sum = _mm512_dpbusd_epi32(*sum, _mm512_xor_si512(x, flip), y);
-            *of_b = _mm512_dpbusd_epi32(*of_b, flip, y);
-            i += BYTES_512;
+            sums[lane] = _mm512_dpbusd_epi32(sums[lane], _mm512_xor_si512(x, flip), y);
+            of_b[lane] = _mm512_dpbusd_epi32(of_b[lane], flip, y);
         }
+        i += 2 * BYTES_512;
+    }
+    while i < n {
+        let mask = low_bits(n - i);
+        // SAFETY: only the n - i or 64 codes of the mask are read.
+        let (x, y) = unsafe {
+            (
+                _mm512_maskz_loadu_epi8(mask, a.as_ptr().add(i)),
+                _mm512_maskz_loadu_epi8(mask, b.as_ptr().add(i)),
+            )
+        };
+        sums[0] = _mm512_dpbusd_epi32(sums[0], _mm512_xor_si512(x, flip), y);
+        of_b[0] = _mm512_dpbusd_epi32(of_b[0], flip, y);
+        i += BYTES_512;
     }
     let sum = _mm512_add_epi32(sums[0], sums[1]);
     // `flip` read without a sign is 128.
