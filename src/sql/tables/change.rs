@@ -399,7 +399,7 @@ impl Session {
             let given = given.into_iter().map(|c| vec![Some(c)]).collect();
             let part = self.completed(rules, plan, given, part.num_rows()).await?;
             let part = self.judged(rules, part, &[Judge::new_rows(PolicyCommand::Insert, false)]).await?;
-            self.claim_keys(def, &part).await?;
+            self.claim_keys(rules, &part).await?;
             let newest = world.newest()?;
             newest.table(def.oid).await?;
             let newest = world.newest()?;
