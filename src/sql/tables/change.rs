@@ -147,9 +147,10 @@ impl Session {
         let columns = rows.columns().iter().cloned().chain(beside).collect();
         let rows = batch(schema, columns, count)?;
         let values = compute.run(self, &rows, params).await?;
-        let fields = values.iter().enumerate().map(|(i, v)| {
-            datafusion::arrow::datatypes::Field::new(format!("r{i}"), v.data_type().clone(), true)
-        });
+        let fields = values
+            .iter()
+            .enumerate()
+            .map(|(i, v)| datafusion::arrow::datatypes::Field::new(format!("r{i}"), v.data_type().clone(), true));
         batch(Arc::new(Schema::new(fields.collect::<Vec<_>>())), values, count)
     }
 
@@ -190,8 +191,16 @@ impl Session {
                 read.old
             }
             true => {
-                let new = self.with_sets(&write.rules, &read.old, &change.sets, &read.sets).await?;
-                let new = self.judged(&write.rules, new, &[Judge::new_rows(PolicyCommand::Update, write.reads)]).await?;
+                let new = self
+                    .with_sets(&write.rules, &read.old, &change.sets, &read.sets)
+                    .await?;
+                let new = self
+                    .judged(
+                        &write.rules,
+                        new,
+                        &[Judge::new_rows(PolicyCommand::Update, write.reads)],
+                    )
+                    .await?;
                 let changed = Changed {
                     ids: read.ids,
                     old: read.old,
@@ -223,7 +232,11 @@ impl Session {
         let plan = match values.is_empty() {
             true => &change.input,
             false => {
-                filled = change.input.clone().with_param_values(values).map_err(from_datafusion)?;
+                filled = change
+                    .input
+                    .clone()
+                    .with_param_values(values)
+                    .map_err(from_datafusion)?;
                 &filled
             }
         };
@@ -268,7 +281,9 @@ impl Session {
         let def = &write.def;
         let rows = match &plan.source {
             Source::Rows { rows, computed, from } => {
-                let given = self.cells(def, &plan.places, (rows, computed, from), (params, types)).await?;
+                let given = self
+                    .cells(def, &plan.places, (rows, computed, from), (params, types))
+                    .await?;
                 self.completed(rules, plan, given, rows.len()).await?
             }
             Source::Query {
@@ -309,7 +324,9 @@ impl Session {
             Source::Given => return Err(Error::internal("a COPY is no INSERT")),
         };
         let reads = write.returning.is_some() || plan.conflict.is_some();
-        let rows = self.judged(rules, rows, &[Judge::new_rows(PolicyCommand::Insert, reads)]).await?;
+        let rows = self
+            .judged(rules, rows, &[Judge::new_rows(PolicyCommand::Insert, reads)])
+            .await?;
         let mut effects = Effects::default();
         let (count, rows) = match &plan.conflict {
             None => {
@@ -398,7 +415,9 @@ impl Session {
             let given = assigned_columns(def, &plan.places, from, &part)?;
             let given = given.into_iter().map(|c| vec![Some(c)]).collect();
             let part = self.completed(rules, plan, given, part.num_rows()).await?;
-            let part = self.judged(rules, part, &[Judge::new_rows(PolicyCommand::Insert, false)]).await?;
+            let part = self
+                .judged(rules, part, &[Judge::new_rows(PolicyCommand::Insert, false)])
+                .await?;
             self.claim_keys(def, &part).await?;
             let newest = world.newest()?;
             newest.table(def.oid).await?;
@@ -466,8 +485,10 @@ fn first_of_each(rows: RecordBatch) -> Result<RecordBatch> {
         return Err(Error::internal("rows without numbers"));
     };
     let mut seen = std::collections::HashSet::with_capacity(ids.len());
-    let first: datafusion::arrow::array::BooleanArray =
-        ids.iter().map(|id| Some(id.is_some_and(|id| seen.insert(id)))).collect();
+    let first: datafusion::arrow::array::BooleanArray = ids
+        .iter()
+        .map(|id| Some(id.is_some_and(|id| seen.insert(id))))
+        .collect();
     match first.true_count() == first.len() {
         true => Ok(rows),
         false => filter_record_batch(&rows, &first).map_err(Error::internal),
@@ -484,7 +505,10 @@ impl Read {
         schema: &SchemaRef,
     ) -> Result<Self> {
         let ids = rows.columns().first().and_then(|c| c.as_primitive_opt::<UInt64Type>());
-        let ids = ids.ok_or_else(|| Error::internal("rows without numbers"))?.values().to_vec();
+        let ids = ids
+            .ok_or_else(|| Error::internal("rows without numbers"))?
+            .values()
+            .to_vec();
         let columns = rows.columns().iter().skip(1).take(width).cloned().collect();
         Ok(Self {
             old: batch(schema.clone(), columns, ids.len())?,

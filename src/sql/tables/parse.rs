@@ -31,9 +31,15 @@ pub(in crate::sql) fn reads(first: &str, second: &str) -> bool {
 /// # Errors
 /// 0A000 for a name that is none.
 pub(in crate::sql) fn select_into(statement: &mut Statement) -> Result<Option<Ddl>> {
-    let Statement::Query(query) = statement else { return Ok(None) };
-    let SetExpr::Select(select) = query.body.as_mut() else { return Ok(None) };
-    let Some(into) = select.into.take() else { return Ok(None) };
+    let Statement::Query(query) = statement else {
+        return Ok(None);
+    };
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        return Ok(None);
+    };
+    let Some(into) = select.into.take() else {
+        return Ok(None);
+    };
     let name = match super::parse_column::object_name(&into.name) {
         Ok(name) => name,
         Err(Refused::Error(error)) => return Err(error),
@@ -90,7 +96,16 @@ pub(super) fn not_ours<T>(c: &Cursor<'_>, verb: &str) -> Parsed<T> {
         words.push(word.value.to_uppercase());
     }
     let what = words.join(" ");
-    let outside = ["DATABASE", "FUNCTION", "PROCEDURE", "TABLESPACE", "LANGUAGE", "SERVER", "FOREIGN", "SUBSCRIPTION"];
+    let outside = [
+        "DATABASE",
+        "FUNCTION",
+        "PROCEDURE",
+        "TABLESPACE",
+        "LANGUAGE",
+        "SERVER",
+        "FOREIGN",
+        "SUBSCRIPTION",
+    ];
     if verb == "CREATE" && outside.iter().any(|word| c.at(0, word)) {
         return Err(
             Error::new(Code::InsufficientPrivilege, format!("permission denied: {what}"))
@@ -221,7 +236,10 @@ fn grant(c: &mut Cursor<'_>, revoke: bool) -> Parsed<Ddl> {
         GrantOn::Schemas(c.list(Cursor::ident)?)
     } else if c.take("DATABASE") {
         GrantOn::Database(c.list(Cursor::ident)?)
-    } else if ["FUNCTION", "TYPE", "LANGUAGE", "ALL", "LARGE", "FOREIGN"].iter().any(|w| c.at(0, w)) {
+    } else if ["FUNCTION", "TYPE", "LANGUAGE", "ALL", "LARGE", "FOREIGN"]
+        .iter()
+        .any(|w| c.at(0, w))
+    {
         return not_ours(c, if revoke { "REVOKE ON" } else { "GRANT ON" });
     } else {
         c.take("TABLE");

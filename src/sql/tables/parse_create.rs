@@ -169,7 +169,11 @@ fn element(c: &mut Cursor<'_>) -> Parsed<Element> {
 fn table_options(c: &mut Cursor<'_>) -> Parsed<()> {
     loop {
         if c.at(0, "INHERITS") || c.at(0, "PARTITION") {
-            let what = if c.at(0, "INHERITS") { "table inheritance" } else { "PARTITION BY" };
+            let what = if c.at(0, "INHERITS") {
+                "table inheritance"
+            } else {
+                "PARTITION BY"
+            };
             return unsupported(what);
         }
         if c.take("USING") {

@@ -73,7 +73,11 @@ pub(in crate::sql) fn using(world: &TenantWorld, table: &TableDef, command: Poli
     for policy in policies(world, table, command) {
         if let Some(text) = &policy.using {
             let expr = expressions::expression(text)?;
-            if policy.permissive { any.push(expr) } else { all.push(expr) }
+            if policy.permissive {
+                any.push(expr)
+            } else {
+                all.push(expr)
+            }
         }
     }
     let any = joined(any, BinaryOperator::Or).unwrap_or_else(|| literal(false));
@@ -90,7 +94,10 @@ fn checks(
     let (mut any, mut all) = (Vec::new(), Vec::new());
     for policy in policies(world, table, command) {
         // What is seen is told by USING alone.
-        let own = policy.check.as_ref().filter(|_| !seen && command != PolicyCommand::Select);
+        let own = policy
+            .check
+            .as_ref()
+            .filter(|_| !seen && command != PolicyCommand::Select);
         if let Some(text) = own.or(policy.using.as_ref()) {
             let expr = expressions::expression(text)?;
             match policy.permissive {
@@ -164,7 +171,9 @@ impl Session {
         let plan = over.plan(items, None)?;
         for batch in gather(self.stream(self.physical_of(&plan, false).await?)?).await? {
             for (column, (name, _, seen)) in batch.columns().iter().zip(&wanted) {
-                let passed = column.as_boolean_opt().is_some_and(|c| c.null_count() == 0 && c.true_count() == c.len());
+                let passed = column
+                    .as_boolean_opt()
+                    .is_some_and(|c| c.null_count() == 0 && c.true_count() == c.len());
                 if !passed {
                     let policy = name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
                     let using = if *seen { " (USING expression)" } else { "" };

@@ -38,7 +38,9 @@ impl Session {
         let inserted = taken(&rows, &fresh)?;
         let mut of: Vec<(usize, RecordBatch, usize)> = Vec::new();
         if let Some(update) = &conflict.update {
-            let (at, new) = self.update_conflicting(rules, update, &rows, there, params, effects).await?;
+            let (at, new) = self
+                .update_conflicting(rules, update, &rows, there, params, effects)
+                .await?;
             of.extend(at.into_iter().enumerate().map(|(i, at)| (at, new.clone(), i)));
         }
         self.insert_rows(rules, &inserted, effects).await?;
@@ -85,7 +87,9 @@ impl Session {
                 }
             }
         }
-        let fresh = (0..rows.num_rows()).filter(|at| !there.contains_key(at) && !skipped[*at]).collect();
+        let fresh = (0..rows.num_rows())
+            .filter(|at| !there.contains_key(at) && !skipped[*at])
+            .collect();
         let mut there: Vec<(usize, RowId)> = there.into_iter().collect();
         there.sort_unstable();
         Ok((fresh, there))
@@ -127,7 +131,13 @@ impl Session {
         let places: Vec<usize> = there.iter().map(|(at, _)| *at).collect();
         let excluded = taken(rows, &places)?;
         let both = old.columns().iter().chain(excluded.columns()).cloned().collect();
-        let fields = old.schema().fields().iter().chain(excluded.schema().fields()).cloned().collect::<Vec<_>>();
+        let fields = old
+            .schema()
+            .fields()
+            .iter()
+            .chain(excluded.schema().fields())
+            .cloned()
+            .collect::<Vec<_>>();
         let both = batch(Arc::new(Schema::new(fields)), both, ids.len())?;
         let mut values = update.compute.run(self, &both, params).await?;
         let (mut at, mut ids, mut old) = (places, ids, old);
@@ -138,7 +148,9 @@ impl Session {
                 .as_boolean_opt()
                 .ok_or_else(|| Error::new(Code::DatatypeMismatch, "argument of WHERE must be type boolean"))?
                 .clone();
-            let kept: Vec<usize> = (0..ids.len()).filter(|&i| verdict.is_valid(i) && verdict.value(i)).collect();
+            let kept: Vec<usize> = (0..ids.len())
+                .filter(|&i| verdict.is_valid(i) && verdict.value(i))
+                .collect();
             let chosen = UInt64Array::from_iter_values(kept.iter().map(|&k| k as u64));
             values = values
                 .iter()
@@ -156,12 +168,11 @@ impl Session {
             return none();
         }
         let new = self.with_sets(rules, &old, &update.sets, &values).await?;
-        let judges = [
-            Judge::Seen(PolicyCommand::Select),
-            Judge::Seen(PolicyCommand::Update),
-        ];
+        let judges = [Judge::Seen(PolicyCommand::Select), Judge::Seen(PolicyCommand::Update)];
         self.check_policies(def, &judges, &old).await?;
-        let new = self.judged(rules, new, &[Judge::new_rows(PolicyCommand::Update, true)]).await?;
+        let new = self
+            .judged(rules, new, &[Judge::new_rows(PolicyCommand::Update, true)])
+            .await?;
         let changed = Changed {
             ids,
             old,

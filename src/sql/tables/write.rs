@@ -21,8 +21,8 @@ use super::{
     compute::{Compute, projected},
     insert::InsertPlan,
     pieces::{self, Pieces, column_name, column_of, fold, fresh, from_named},
-    rules::{Rules, origin},
     provider::UserTable,
+    rules::{Rules, origin},
     security,
 };
 use crate::{
