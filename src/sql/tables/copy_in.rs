@@ -32,11 +32,17 @@ impl Session {
     ///
     /// # Errors
     /// 42501, 25006, 42703, 42701, and 42P10 for a generated column.
-    pub(in crate::sql) fn copy_table(&self, def: &Arc<TableDef>, columns: &[String]) -> Result<(CopyTable, Vec<Column>)> {
+    pub(in crate::sql) fn copy_table(
+        &self,
+        def: &Arc<TableDef>,
+        columns: &[String],
+    ) -> Result<(CopyTable, Vec<Column>)> {
         self.check_writable("COPY FROM")?;
         rights::require(self.world.tenant()?, &Relation::Table(def.clone()), Privilege::Insert)?;
         let places: Vec<usize> = match columns.is_empty() {
-            true => (0..def.columns.len()).filter(|&p| def.columns[p].generated.is_none()).collect(),
+            true => (0..def.columns.len())
+                .filter(|&p| def.columns[p].generated.is_none())
+                .collect(),
             false => columns.iter().map(|name| place_of(def, name)).collect::<Result<_>>()?,
         };
         for (at, &place) in places.iter().enumerate() {
@@ -60,7 +66,10 @@ impl Session {
             }
         };
         let told = places.iter().map(column).collect();
-        let from = places.iter().map(|&place| From::Typed(def.columns[place].pg_type)).collect();
+        let from = places
+            .iter()
+            .map(|&place| From::Typed(def.columns[place].pg_type))
+            .collect();
         let table = CopyTable {
             def: def.clone(),
             plan: InsertPlan {
@@ -99,7 +108,9 @@ impl Session {
             let given = assigned_columns(def, &plan.places, from, part)?;
             let given = given.into_iter().map(|c| vec![Some(c)]).collect();
             let part = self.completed(&rules, plan, given, part.num_rows()).await?;
-            let part = self.judged(&rules, part, &[Judge::new_rows(PolicyCommand::Insert, false)]).await?;
+            let part = self
+                .judged(&rules, part, &[Judge::new_rows(PolicyCommand::Insert, false)])
+                .await?;
             self.insert_rows(&rules, &part, &mut effects).await?;
             count += part.num_rows() as u64;
         }

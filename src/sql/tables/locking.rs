@@ -115,14 +115,19 @@ impl Session {
             let Some(called) = called else { continue };
             named.push(called.clone());
             let wanted = clauses.iter().filter(|clause| {
-                clause.of.as_ref().is_none_or(|of| last_of(of).as_ref() == Some(&called))
+                clause
+                    .of
+                    .as_ref()
+                    .is_none_or(|of| last_of(of).as_ref() == Some(&called))
             });
             let Some(mode) = wanted.map(mode_of).max_by_key(|mode| *mode as u8) else {
                 continue;
             };
             let Some(def) = self.own_table(name)? else {
-                return Err(Error::new(Code::Unsupported, format!("rows of \"{called}\" cannot be locked"))
-                    .with_hint("write without locking: a conflicting commit fails with 40001 and can be retried"));
+                return Err(
+                    Error::new(Code::Unsupported, format!("rows of \"{called}\" cannot be locked"))
+                        .with_hint("write without locking: a conflicting commit fails with 40001 and can be retried"),
+                );
             };
             let row_column = fresh("row");
             let target = UserTable::to_change(&self.names, &def, PolicyCommand::Update, true, &row_column);
@@ -144,7 +149,9 @@ impl Session {
             }
         }
         for (at, (_, called, row_column, _)) in rows.iter().enumerate() {
-            select.projection.push(pieces::item(column_of(called, row_column), "lock", at));
+            select
+                .projection
+                .push(pieces::item(column_of(called, row_column), "lock", at));
         }
         let window = match skip {
             true => window_of(&mut query)?,
@@ -218,7 +225,11 @@ impl Session {
         world.begin_statement()?;
         let plan = match values.is_empty() {
             true => query.plan.clone(),
-            false => query.plan.clone().with_param_values(values.clone()).map_err(from_datafusion)?,
+            false => query
+                .plan
+                .clone()
+                .with_param_values(values.clone())
+                .map_err(from_datafusion)?,
         };
         let (offset, limit) = self.window(query, &values).await?;
         let mut looks = 0;
@@ -255,7 +266,9 @@ impl Session {
             }
             world.look_again()?;
         };
-        let shown = batches.iter().map(|batch| batch.project(&query.shown).map_err(Error::internal));
+        let shown = batches
+            .iter()
+            .map(|batch| batch.project(&query.shown).map_err(Error::internal));
         let shown = shown.collect::<Result<Vec<_>>>()?;
         if self.status == Status::Idle {
             self.commit().await?;
@@ -272,14 +285,20 @@ impl Session {
         let Some((compute, has_offset, has_limit)) = &query.window else {
             return Ok((0, usize::MAX));
         };
-        let params = values.iter().map(|v| v.to_array().map_err(from_datafusion)).collect::<Result<Vec<_>>>()?;
+        let params = values
+            .iter()
+            .map(|v| v.to_array().map_err(from_datafusion))
+            .collect::<Result<Vec<_>>>()?;
         let mut found = compute.run(self, &one_row(), &params).await?.into_iter();
         let mut next = |has: bool, none: usize| -> Result<usize> {
-            let Some(value) = found.next().filter(|_| has) else { return Ok(none) };
+            let Some(value) = found.next().filter(|_| has) else {
+                return Ok(none);
+            };
             if value.is_null(0) {
                 return Ok(none);
             }
-            let value = datafusion::arrow::compute::cast(&value, &DataType::Int64).map_err(|e| from_datafusion(e.into()))?;
+            let value =
+                datafusion::arrow::compute::cast(&value, &DataType::Int64).map_err(|e| from_datafusion(e.into()))?;
             let value = value.as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0);
             usize::try_from(value)
                 .map_err(|_| Error::new(Code::InvalidParameterValue, "LIMIT and OFFSET must not be negative"))
@@ -345,14 +364,18 @@ fn numbers(batches: &[RecordBatch], place: usize) -> Result<Vec<RowId>> {
 }
 
 fn last_of(name: &ObjectName) -> Option<String> {
-    name.0.last().and_then(ObjectNamePart::as_ident).map(|i: &Ident| fold(i))
+    name.0
+        .last()
+        .and_then(ObjectNamePart::as_ident)
+        .map(|i: &Ident| fold(i))
 }
 
 /// Takes LIMIT and OFFSET out of a query: the expressions, and which there are.
 fn window_of(query: &mut Query) -> Result<Option<(Vec<SelectItem>, bool, bool)>> {
     if query.fetch.is_some() {
-        return Err(Error::new(Code::Unsupported, "FETCH FIRST with SKIP LOCKED is not supported")
-            .with_hint("use LIMIT"));
+        return Err(
+            Error::new(Code::Unsupported, "FETCH FIRST with SKIP LOCKED is not supported").with_hint("use LIMIT"),
+        );
     }
     let (limit, offset) = match query.limit_clause.take() {
         None => return Ok(None),

@@ -8,7 +8,7 @@
 //! - [`rights`]: who may do what; [`names`], [`types`], [`expressions`], [`references`]: parts of definitions
 //! - [`temporary`]: tables of one session; [`describe`]: all of it for `pg_catalog`
 //!
-//! Reading: [`provider`], [`scan`], [`lookup`]; [`security`]: what row policies let pass.
+//! Reading: [`provider`], [`scan`], [`lookup`]; [`security`]: what row policies let pass; [`nearest`]: `vector_search`.
 //!
 //! Writing:
 //! - [`pieces`], [`compute`]: parts of a statement planned alone, and computed over rows at hand
@@ -24,8 +24,8 @@ mod by_key;
 mod change;
 mod compute;
 mod conflict;
-pub(super) mod copy_in;
 mod constraint;
+pub(super) mod copy_in;
 mod create;
 mod create_as;
 pub(super) mod cursor;
@@ -40,6 +40,7 @@ mod insert;
 pub(super) mod locking;
 mod lookup;
 mod names;
+pub(super) mod nearest;
 pub(super) mod parse;
 mod parse_alter;
 mod parse_column;
