@@ -182,8 +182,8 @@ proptest! {
                     let hidden: RowSet = hidden.into_iter().chain(overlay.iter().map(|(id, _)| *id)).collect();
                     let overlay: BTreeMap<u64, Vec<f32>> = overlay.into_iter().collect();
                     let over: Vec<(u64, &[f32])> = overlay.iter().map(|(id, row)| (*id, row.as_slice())).collect();
-                    let rows: RowSet = (0..60).filter(|id| id % filter == 0).collect();
-                    let keeps = |id: u64| id % filter == 0;
+                    let rows: RowSet = (0..60u64).filter(|id| id.is_multiple_of(filter)).collect();
+                    let keeps = |id: u64| id.is_multiple_of(filter);
                     let mut given: BTreeMap<u64, Embedding> = model
                         .iter()
                         .filter(|(id, _)| keeps(**id) && !hidden.contains(**id))
