@@ -51,6 +51,7 @@ codes! {
     /// Text or a list that does not fit its column.
     StringTooLong = "22001", Fix;
     NumericOutOfRange = "22003", Fix;
+    NullValueNotAllowed = "22004", Fix;
     InvalidDatetime = "22007", Fix;
     DatetimeOverflow = "22008", Fix;
     DivisionByZero = "22012", Fix;
@@ -73,12 +74,16 @@ codes! {
     InFailedTransaction = "25P02", Fix;
     IdleInTransaction = "25P03", Retry;
     InvalidStatementName = "26000", Fix;
+    /// Something else needs what shall be dropped.
+    DependentObjects = "2BP01", Fix;
     /// The login is over: the tenant or the user no longer exists or is suspended.
     InvalidAuthorization = "28000", Fix;
     /// Unknown tenant, unknown user and wrong password alike.
     InvalidPassword = "28P01", Fix;
     InvalidCursorName = "34000", Fix;
     InvalidSavepoint = "3B001", Fix;
+    UndefinedDatabase = "3D000", Fix;
+    InvalidSchemaName = "3F000", Fix;
     SerializationFailure = "40001", Retry;
     DeadlockDetected = "40P01", Retry;
     InsufficientPrivilege = "42501", Fix;
@@ -91,6 +96,7 @@ codes! {
     GroupingError = "42803", Fix;
     DatatypeMismatch = "42804", Fix;
     WrongObjectType = "42809", Fix;
+    InvalidForeignKey = "42830", Fix;
     /// A value for a column that is always generated.
     GeneratedAlways = "428C9", Fix;
     CannotCoerce = "42846", Fix;
@@ -99,8 +105,14 @@ codes! {
     UndefinedParameter = "42P02", Fix;
     DuplicateCursor = "42P03", Fix;
     DuplicatePrepared = "42P05", Fix;
+    ReservedName = "42939", Fix;
+    DuplicateSchema = "42P06", Fix;
+    DuplicateTable = "42P07", Fix;
     InvalidColumnReference = "42P10", Fix;
     InvalidCursorDefinition = "42P11", Fix;
+    InvalidTableDefinition = "42P16", Fix;
+    /// Policies or views that read themselves.
+    InvalidObjectDefinition = "42P17", Fix;
     DiskFull = "53100", Wait;
     OutOfMemory = "53200", Wait;
     TooManyConnections = "53300", Wait;

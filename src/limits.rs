@@ -375,3 +375,16 @@ pub const BULK_ROWS: usize = 8_192;
 pub const LOOKS: usize = 1_000;
 /// How deep ON DELETE CASCADE and its kind may go.
 pub const CASCADES: usize = 100;
+
+/// Tables, views and sequences of one tenant.
+pub const TENANT_RELATIONS: usize = 10_000;
+/// Columns of a table, as in PostgreSQL.
+pub const TABLE_COLUMNS: usize = 1_600;
+/// Views that one view may be over, one over the other.
+pub const VIEW_DEPTH: usize = 32;
+/// Keys that one look into an index is for.
+pub const INDEX_KEYS: usize = 1_000;
+/// Rows that an index may always find; of more it may find an eighth of the table before the table is read instead.
+pub const INDEX_ROWS: usize = 1_000;
+/// Rows that are read at once, without a thread of their own.
+pub const INLINE_ROWS: usize = 1_024;

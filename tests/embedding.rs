@@ -441,9 +441,9 @@ async fn a_job_waits_for_its_budget() {
     let client = server.connect("acme", "owner").await;
     insert(&client, 0..300).await;
     let operator = server.operator().await;
-    // For two or three of the five calls that it takes.
+    // For two of the five calls that it takes.
     let spent = "SELECT COALESCE(sum(cost_usd), 0)::float8 FROM bulkhead.usage WHERE operation = 'embed' AND model = 'embed-32'";
-    run(&operator, "SELECT bulkhead.set_budget('acme', 'day', 0.000030)").await;
+    run(&operator, "SELECT bulkhead.set_budget('acme', 'day', 0.000020)").await;
     set_model(&server, "acme", "embed-32").await;
     let waiting = until(&client, "waits", |job| job[3].contains("daily_budget")).await;
     assert_eq!(waiting[0], "running");
@@ -457,7 +457,7 @@ async fn a_job_waits_for_its_budget() {
         .await
         .and_then(|n| n.parse().ok())
         .expect("a number");
-    assert!(used > 0.0 && used <= 0.000_030, "{used}");
+    assert!(used > 0.0 && used <= 0.000_020, "{used}");
     run(&operator, "SELECT bulkhead.set_budget('acme', 'day', 100)").await;
     let finished = until(&client, "done", |job| job[0] == "succeeded").await;
     assert_eq!((&finished[1], &finished[4]), (&"300".into(), &waiting[4]));
@@ -473,7 +473,7 @@ async fn the_last_model_that_was_set_is_the_one() {
     let provider = Provider::start();
     let mut server = served(
         &provider,
-        &["embed-64-wait-150", "embed-16", "embed-8-stall"],
+        &["embed-64-wait-150", "embed-384", "embed-8-wait-2000"],
         &["acme"],
     )
     .await;
@@ -481,7 +481,7 @@ async fn the_last_model_that_was_set_is_the_one() {
     insert(&client, 0..300).await;
     set_model(&server, "acme", "embed-64-wait-150").await;
     let first = until(&client, "embeds", |job| job[0] == "running" && job[1] != "0").await;
-    set_model(&server, "acme", "embed-16").await;
+    set_model(&server, "acme", "embed-384").await;
     let second = until(&client, "done", |job| job[0] == "succeeded").await;
     assert_ne!(first[4], second[4]);
     let all = rows(&client, "SELECT state, message FROM bulkhead.jobs ORDER BY created_at").await;
@@ -489,19 +489,19 @@ async fn the_last_model_that_was_set_is_the_one() {
         all,
         [["failed", "another embedding model was set"], ["succeeded", "NULL"]]
     );
-    assert_vectors(&client, "embed-16", 16).await;
+    assert_vectors(&client, "embed-384", 384).await;
     let nearest = "SELECT content FROM vector_search('chunks', 'title 7 the harbour number7 opens at nine', 1)";
     assert_eq!(
         one(&client, nearest).await.as_deref(),
         Some("the harbour number7 opens at nine")
     );
-    // And back again while one runs that never gets anywhere: nothing is sent anew for what is there.
+    // And back again while one runs: nothing is sent anew for what is there.
     let sent = inputs(&provider).len();
-    set_model(&server, "acme", "embed-8-stall").await;
+    set_model(&server, "acme", "embed-8-wait-2000").await;
     until(&client, "begun", |job| job[0] == "running").await;
-    set_model(&server, "acme", "embed-16").await;
+    set_model(&server, "acme", "embed-384").await;
     until(&client, "given up", |job| job[0] == "failed").await;
-    assert_vectors(&client, "embed-16", 16).await;
+    assert_vectors(&client, "embed-384", 384).await;
     assert!(
         inputs(&provider).len() <= sent + 64,
         "the vectors that are there are made again"

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::{
     backends, functions, pg, relations,
     settings::{self, Settings},
+    tables,
     world::World,
 };
 use crate::{error::Result, sql::documents::now_micros, tenant::Role};
@@ -76,23 +77,18 @@ impl SessionCatalog {
             .collect())
     }
 
-    fn schemas(&self, owner: &str) -> Vec<pg::catalog::SchemaInfo> {
+    fn schemas(&self, owner: &str) -> Result<Vec<pg::catalog::SchemaInfo>> {
         let relation = |(i, r): (usize, &'static relations::Relation)| pg::catalog::RelationInfo {
             name: r.name.to_owned(),
             oid: FIRST_OID + 100 + i as i32,
             kind: r.kind(),
             owner: owner.to_owned(),
             comment: Some(r.comment.to_owned()),
-            definition: None,
-            columns: r
-                .columns
-                .iter()
-                .map(|(name, pg_type)| pg::catalog::ColumnInfo {
-                    name: (*name).to_owned(),
-                    pg_type: *pg_type,
-                    type_modifier: -1,
+            columns: (1..)
+                .zip(r.columns)
+                .map(|(number, (name, pg_type))| pg::catalog::ColumnInfo {
                     not_null: *name == "id",
-                    default: None,
+                    ..pg::catalog::ColumnInfo::plain(number, name, *pg_type)
                 })
                 .collect(),
             indexes: match r.columns.first() {
@@ -102,14 +98,15 @@ impl SessionCatalog {
                     columns: vec![1],
                     unique: true,
                     primary: true,
+                    constraint: true,
                     method: "btree".to_owned(),
-                    operator_class: None,
+                    ..pg::catalog::IndexInfo::default()
                 }],
                 _ => Vec::new(),
             },
-            constraints: Vec::new(),
-            row_security: false,
             rows: -1.0,
+            allowed: if r.write.is_some() { 0x0f } else { 0x01 },
+            ..pg::catalog::RelationInfo::default()
         };
         let of = |schema: &str| {
             relations::visible(&self.world)
@@ -118,23 +115,18 @@ impl SessionCatalog {
                 .map(relation)
                 .collect()
         };
-        vec![
-            pg::catalog::SchemaInfo {
-                name: "public".to_owned(),
-                oid: 2200,
-                relations: Vec::new(),
-            },
-            pg::catalog::SchemaInfo {
-                name: "ai".to_owned(),
-                oid: FIRST_OID,
-                relations: of("ai"),
-            },
-            pg::catalog::SchemaInfo {
-                name: "bulkhead".to_owned(),
-                oid: FIRST_OID + 1,
-                relations: of("bulkhead"),
-            },
-        ]
+        let schema = |name: &str, oid| pg::catalog::SchemaInfo {
+            name: name.to_owned(),
+            oid,
+            relations: of(name),
+            ..pg::catalog::SchemaInfo::default()
+        };
+        let mut schemas = match &*self.world {
+            World::Tenant(world) => tables::describe::schemas(world, &world.view()?),
+            World::Operator(_) => vec![schema("public", 2200)],
+        };
+        schemas.extend([schema("ai", FIRST_OID), schema("bulkhead", FIRST_OID + 1)]);
+        Ok(schemas)
     }
 }
 
@@ -145,7 +137,7 @@ impl pg::catalog::Snapshots for SessionCatalog {
             .iter()
             .find(|u| u.is_owner)
             .map_or_else(|| self.world.user().to_owned(), |u| u.name.clone());
-        let schemas = self.schemas(&owner);
+        let schemas = self.schemas(&owner)?;
         let settings = self.settings.lock();
         let functions = functions::visible(&self.world).enumerate().map(|(i, f)| {
             let (schema, name) = f.name.split_once('.').unwrap_or(("public", f.name));

@@ -147,7 +147,13 @@ impl Session {
                     _ => "DISCARD TEMP",
                 })
             }
-            Statement::CreateExtension(_) => done("CREATE EXTENSION"),
+            Statement::Truncate(truncate) => {
+                self.truncate(truncate).await?;
+                if self.status == Status::Idle {
+                    self.commit().await?;
+                }
+                done("TRUNCATE TABLE")
+            }
             _ => Err(Error::new(Code::Unsupported, "this statement is not supported")),
         }
     }

@@ -116,7 +116,7 @@ impl Session {
             Some(query) => self.returning_plan(query, relation, Vec::new())?.1,
             None => Vec::new(),
         };
-        let input = self.state.optimize(&input).map_err(from_datafusion)?;
+        let input = self.optimized(&input)?;
         Ok(Prepared {
             parameters,
             returns_rows: returning.is_some(),

@@ -17,7 +17,8 @@ use super::{
     copy::Copy,
     cursor::{Declare, Fetch},
     listen::Channel,
-    spelling,
+    spelling::{self, Overriding},
+    tables::{cursor::Refused, ddl::Ddl, parse},
     users::UserStatement,
     words::Words,
 };
@@ -51,7 +52,7 @@ impl Parsed {
                     | Statement::Deallocate { .. }
                     | Statement::Discard { .. }
             ),
-            Kind::Copy(_) | Kind::Declare(_) | Kind::CurrentOf(_) => true,
+            Kind::Ddl(_) | Kind::Copy(_) | Kind::Declare(_) | Kind::CurrentOf(_) => true,
             _ => false,
         }
     }
@@ -67,6 +68,8 @@ const HIDDEN: &str = "'********'";
 pub(super) enum Kind {
     /// One statement of the parser's.
     Sql(Box<Statement>),
+    /// What changes what exists.
+    Ddl(Box<Ddl>),
     /// `CREATE | ALTER | DROP USER`.
     User(UserStatement),
     /// `LISTEN`, `UNLISTEN`, `NOTIFY`.
@@ -126,31 +129,60 @@ fn one(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Resu
     if let Some(kind) = by_grammar(sql, tokens, dialect)? {
         return Ok(Parsed { kind, text });
     }
-    let statement = statement(sql, tokens, dialect)?;
-    Ok(Parsed {
-        kind: Kind::Sql(Box::new(statement)),
-        text,
-    })
+    if parse::reads(&word_at(tokens, 0), &word_at(tokens, 1)) {
+        let parser = parser(tokens, dialect).0;
+        let ddl = parse::parse(parser).map_err(|refused| match refused {
+            Refused::Syntax(error) => wrong(sql, error),
+            Refused::Error(error) => error,
+        })?;
+        ddl.queries().try_for_each(|query| allow_parts(query))?;
+        ddl.expressions().try_for_each(|expr| allow_parts(expr))?;
+        let kind = Kind::Ddl(Box::new(ddl));
+        return Ok(Parsed { kind, text });
+    }
+    let mut statement = read(sql, tokens, dialect)?;
+    let into = parse::select_into(&mut statement)?;
+    allow(&statement)?;
+    let kind = match into {
+        Some(ddl) => Kind::Ddl(Box::new(ddl)),
+        None => Kind::Sql(Box::new(statement)),
+    };
+    Ok(Parsed { kind, text })
 }
 
 /// One statement of the parser's, if it is allowed.
 fn statement(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Result<Statement> {
+    let statement = read(sql, tokens, dialect)?;
+    allow(&statement)?;
+    Ok(statement)
+}
+
+fn parser<'d>(tokens: &[TokenWithSpan], dialect: &'d PostgreSqlDialect) -> (Parser<'d>, Option<Overriding>) {
     let (tokens, said) = spelling::plain(spell_out_table(tokens));
-    let mut parser = Parser::new(dialect)
+    let parser = Parser::new(dialect)
         .with_recursion_limit(limits::STATEMENT_DEPTH * 4)
         .with_tokens_with_locations(tokens);
+    (parser, said)
+}
+
+fn wrong(sql: &str, error: ParserError) -> Error {
+    match error {
+        ParserError::RecursionLimitExceeded => too_complex("statement is nested too deeply".into()),
+        ParserError::ParserError(message) | ParserError::TokenizerError(message) => syntax(sql, &message, None),
+    }
+}
+
+/// One statement of the parser's, not judged yet.
+fn read(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Result<Statement> {
+    let (mut parser, said) = parser(tokens, dialect);
     let statement = parser
         .parse_statement()
         .and_then(|statement| match parser.peek_token().token {
             Token::EOF => Ok(statement),
             _ => parser.expected("end of statement", parser.peek_token()),
         });
-    let mut statement = statement.map_err(|e| match e {
-        ParserError::RecursionLimitExceeded => too_complex("statement is nested too deeply".into()),
-        ParserError::ParserError(message) | ParserError::TokenizerError(message) => syntax(sql, &message, None),
-    })?;
+    let mut statement = statement.map_err(|e| wrong(sql, e))?;
     spelling::mark(&mut statement, said)?;
-    allow(&statement)?;
     Ok(statement)
 }
 
@@ -193,6 +225,15 @@ fn by_grammar(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) 
 pub(super) fn position(sql: &str, line: u64, column: u64) -> usize {
     let byte = offset(sql, line, column);
     sql[..byte.min(sql.len())].chars().count() + 1
+}
+
+/// An unquoted word in capitals; empty for anything else.
+fn word_at(tokens: &[TokenWithSpan], at: usize) -> String {
+    let mut real = tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_)));
+    match real.nth(at).map(|t| &t.token) {
+        Some(Token::Word(word)) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
+        _ => String::new(),
+    }
 }
 
 /// Statements which the parser does not know in PostgreSQL's form, told by their first words.
@@ -434,6 +475,7 @@ fn allow(statement: &Statement) -> Result<()> {
     match statement {
         Statement::Query(query) => allow_query(query),
         Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => allow_parts(statement),
+        Statement::Truncate(truncate) if truncate.partitions.is_none() && truncate.on_cluster.is_none() => Ok(()),
         Statement::Explain { statement, .. } => allow(statement),
         Statement::Prepare { statement, .. } => allow(statement),
         Statement::Set(_)
@@ -447,7 +489,6 @@ fn allow(statement: &Statement) -> Result<()> {
         | Statement::Execute { .. }
         | Statement::Deallocate { .. }
         | Statement::Discard { .. } => Ok(()),
-        Statement::CreateExtension(extension) if extension.name.value.eq_ignore_ascii_case("vector") => Ok(()),
         refused => Err(refuse(refused)),
     }
 }
@@ -460,17 +501,9 @@ fn forbidden(name: &str) -> Error {
 fn refuse(statement: &Statement) -> Error {
     // Its first words, up to where the user's own names or paths may begin.
     let text = statement.to_string();
-    let named = ["CREATE", "ALTER", "DROP"].iter().any(|verb| text.starts_with(verb));
-    let words: Vec<&str> = text.split_whitespace().take(if named { 2 } else { 1 }).collect();
-    let name = words.join(" ");
+    let name = text.split_whitespace().next().unwrap_or_default().to_owned();
     // What reaches outside the database, or towards other roles, is forbidden rather than missing.
-    let outside = match statement {
-        Statement::CreateTable(table) => table.external || table.location.is_some(),
-        Statement::Grant(_) | Statement::Revoke(_) | Statement::Load { .. } | Statement::AttachDatabase { .. } => true,
-        Statement::CreateDatabase { .. } | Statement::CreateFunction(_) => true,
-        _ => false,
-    };
-    match outside {
+    match matches!(statement, Statement::Load { .. } | Statement::AttachDatabase { .. }) {
         true => forbidden(&name),
         false => Error::new(Code::Unsupported, format!("{name} is not supported")),
     }

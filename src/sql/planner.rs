@@ -30,9 +30,13 @@ use super::{
     functions::{self, Function},
     pg,
     relations::{self, RelationProvider},
+    tables,
     world::World,
 };
-use crate::error::{Code, Error};
+use crate::{
+    error::{Code, Error},
+    table::schema::Oid,
+};
 
 /// What names mean in one session.
 pub(super) struct Names {
@@ -44,11 +48,18 @@ pub(super) struct Names {
     pub(super) relation_planners: Vec<Arc<dyn RelationPlanner>>,
 }
 
+/// A name of [`Context::extra`] that no text can spell.
+pub(super) const LOCAL: &str = "\u{1}local";
+
 /// The same, with the settings that a statement runs under.
 pub(super) struct Context<'a> {
-    pub(super) names: &'a Names,
+    pub(super) names: &'a Arc<Names>,
     pub(super) path: Vec<String>,
     pub(super) options: &'a ConfigOptions,
+    /// Tables whose policies are being planned.
+    pub(super) within: Vec<Oid>,
+    /// How many views this is planned for, one in the other.
+    pub(super) depth: usize,
     /// Relations of this statement alone, looked up first.
     pub(super) extra: &'a [(String, Arc<dyn TableProvider>)],
 }
@@ -87,8 +98,10 @@ impl Context<'_> {
             // Their lookups are in memory and never wait.
             "pg_catalog" => futures::executor::block_on(self.names.pg_catalog.table(table)),
             "information_schema" => futures::executor::block_on(self.names.information_schema.table(table)),
-            _ => Ok(relations::find(&self.names.world, schema, table)?
-                .map(|r| Arc::new(RelationProvider::new(r, self.names.world.clone())) as Arc<dyn TableProvider>)),
+            _ => match relations::find(&self.names.world, schema, table)? {
+                Some(r) => Ok(Some(Arc::new(RelationProvider::new(r, self.names.world.clone())))),
+                None => tables::provider::find(self, schema, table),
+            },
         }
     }
 
@@ -106,7 +119,9 @@ impl Context<'_> {
         }
         let named = self.path.iter().any(|p| p == "pg_catalog");
         let first = (!named).then_some("pg_catalog");
-        for schema in first.into_iter().chain(self.path.iter().map(String::as_str)) {
+        let temporary = self.names.world.temp_schema();
+        let before = temporary.as_deref().into_iter().chain(first);
+        for schema in before.chain(self.path.iter().map(String::as_str)) {
             if let Some(table) = self.table(schema, name.table())? {
                 return Ok(Some(table));
             }

@@ -23,12 +23,13 @@ use super::{
     complaints::from_datafusion,
     dml, functions,
     guard::{Kind, Parsed},
+    hoist,
     kept::Kept,
     pg,
     planner::Context,
     rewrite,
     session::{Column, Session},
-    tables::{pieces::Extra, write::TableWrite},
+    tables::{locking::LockingQuery, pieces::Extra, write::TableWrite},
     world::World,
 };
 use crate::{
@@ -85,6 +86,8 @@ pub(super) enum Plan {
     Write(Box<dml::Write>),
     /// Of a table of the tenant's own.
     TableWrite(Box<TableWrite>),
+    /// A query that locks rows.
+    Locking(Box<LockingQuery>),
     /// Anything else: run from its syntax.
     Command,
 }
@@ -127,6 +130,7 @@ impl Session {
         match &**statement {
             Statement::Query(query) => match written(query) {
                 Some((with, write)) => self.plan_any_write(write, with, parsed, declared),
+                None if !query.locks.is_empty() => self.plan_locking((**query).clone(), parsed, declared),
                 None => self.plan_query((**statement).clone(), parsed, declared, "SELECT"),
             },
             Statement::Explain { .. } => Ok(command(vec![super::explain::explain_column(statement)?])),
@@ -172,7 +176,7 @@ impl Session {
         let frozen = timely(&plan)?;
         let (plan, optimized) = match frozen {
             true => (plan, false),
-            false => (self.state.optimize(&plan).map_err(from_datafusion)?, true),
+            false => (self.optimized(&plan)?, true),
         };
         let columns = match optimized {
             true => columns_as(&told, plan.schema().as_arrow()),
@@ -197,6 +201,12 @@ impl Session {
             declared: declared.to_vec(),
             catalog: self.catalog()?,
         })
+    }
+
+    /// A plan that is ready to become a physical one.
+    pub(super) fn optimized(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        let optimized = self.state.optimize(plan).and_then(hoist::hoist);
+        optimized.map_err(from_datafusion)
     }
 
     /// What exists, as the running statement sees it.
@@ -279,19 +289,36 @@ impl Session {
             names: &self.names,
             path: self.settings.lock().path(),
             options: self.state.config_options(),
+            within: Vec::new(),
+            depth: 0,
             extra: &extra.tables,
         };
-        let options = ParserOptions::new()
-            .with_map_string_types_to_utf8view(false)
-            .with_parse_float_as_decimal(true)
-            .with_support_varchar_with_length(true)
-            .with_default_null_ordering(NullOrdering::NullsMax);
-        let types: Vec<Option<FieldRef>> = types.iter().map(|t| t.map(|t| Arc::new(parameter(t)))).collect();
-        let mut planner_context = PlannerContext::new().with_prepare_param_data_types(types);
-        SqlToRel::new_with_options(&context, options)
-            .sql_statement_to_plan_with_context(statement.clone(), &mut planner_context)
-            .map_err(from_datafusion)
+        planned(&context, statement.clone(), types)
     }
+}
+
+/// The plan of a statement that has no parameters.
+///
+/// # Errors
+/// Whatever is wrong with it.
+pub(super) fn plan_with(context: &Context<'_>, mut statement: Statement) -> Result<LogicalPlan> {
+    pg::dialect::rewrite(&mut statement);
+    rewrite::rewrite(&mut statement, &context.names.world)?;
+    pg::literals::rewrite(&mut statement);
+    planned(context, statement, &[])
+}
+
+fn planned(context: &Context<'_>, statement: Statement, types: &[Option<PgType>]) -> Result<LogicalPlan> {
+    let options = ParserOptions::new()
+        .with_map_string_types_to_utf8view(false)
+        .with_parse_float_as_decimal(true)
+        .with_support_varchar_with_length(true)
+        .with_default_null_ordering(NullOrdering::NullsMax);
+    let types: Vec<Option<FieldRef>> = types.iter().map(|t| t.map(|t| Arc::new(parameter(t)))).collect();
+    let mut planner_context = PlannerContext::new().with_prepare_param_data_types(types);
+    SqlToRel::new_with_options(context, options)
+        .sql_statement_to_plan_with_context(statement, &mut planner_context)
+        .map_err(from_datafusion)
 }
 
 /// The statement of `WITH ... INSERT`, which the parser takes for a query, and its WITH.

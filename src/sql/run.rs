@@ -16,6 +16,7 @@ use super::{
     kept::{self, Taken},
     prepared::{self, Plan, Prepared, Query},
     session::{Answer, RowStream, RowTag, Session, Status},
+    shown,
     world::World,
     yielding,
 };
@@ -39,9 +40,11 @@ impl Session {
         }
         if let (Plan::TableWrite(write), World::Tenant(world)) = (&prepared.plan, &*self.world) {
             self.check_writable(write.word())?;
-            // Before the statement looks at anything: what it waits for here it sees.
-            world.lock_for_writing(write.def.oid).await?;
-            world.begin_statement()?;
+            if !write.locks_late() {
+                // Before the statement looks at anything: what it waits for here it sees.
+                world.lock_for_writing(write.def.oid).await?;
+                world.begin_statement()?;
+            }
         }
         if !self.is_current(prepared)? {
             let again = Arc::new(self.plan(&prepared.parsed, &prepared.declared)?);
@@ -54,8 +57,10 @@ impl Session {
             Plan::Query(query) => self.run_query(query, prepared, params).await,
             Plan::Write(write) => self.run_write(write, prepared, params).await,
             Plan::TableWrite(write) => self.run_table_write(write, prepared, params).await,
+            Plan::Locking(query) => self.run_locking(query, prepared, params).await,
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
+                Kind::Ddl(ddl) => self.run_ddl(ddl).await,
                 Kind::User(statement) => self.run_user(statement).await,
                 Kind::Channel(channel) => self.run_channel(channel),
                 Kind::Copy(copy) => self.run_copy(copy).await,
@@ -77,6 +82,14 @@ impl Session {
                 let _ = &running;
             })),
             None => rows,
+        };
+        let rows = match shown::any_named(&prepared.columns) {
+            true => shown::by_name(
+                &prepared.columns,
+                rows,
+                self.catalog.snapshot().map_err(from_datafusion)?,
+            ),
+            false => rows,
         };
         let (columns, tag) = (prepared.columns.clone(), RowTag(query.tag));
         if !query.effect {
@@ -162,10 +175,15 @@ impl Session {
     }
 
     pub(super) async fn physical_of(&self, plan: &LogicalPlan, optimized: bool) -> Result<Arc<dyn ExecutionPlan>> {
-        let made = match optimized {
-            true => self.state.query_planner().create_physical_plan(plan, &self.state).await,
-            false => self.state.create_physical_plan(plan).await,
+        let now;
+        let plan = match optimized {
+            true => plan,
+            false => {
+                now = self.optimized(plan)?;
+                &now
+            }
         };
+        let made = self.state.query_planner().create_physical_plan(plan, &self.state).await;
         let plan = made.map_err(from_datafusion)?;
         match &self.watch {
             Some(watch) => yielding::watched(plan, watch).map_err(from_datafusion),

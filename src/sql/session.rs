@@ -129,7 +129,8 @@ pub struct Session {
     pub(super) state: SessionState,
     /// What plans run in. It knows no functions: a plan has those that it calls.
     pub(super) task: Arc<TaskContext>,
-    pub(super) names: Names,
+    pub(super) names: Arc<Names>,
+    pub(super) catalog: Arc<dyn pg::catalog::Snapshots>,
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) status: Status,
     pub(super) notices: Vec<Notice>,
@@ -177,6 +178,8 @@ impl Session {
                     desk,
                     trail: Mutex::default(),
                     acting_for: Mutex::default(),
+                    given: Mutex::default(),
+                    temporary: OnceLock::new(),
                 };
                 (World::Tenant(Box::new(world)), state, Some(connection))
             }
@@ -202,7 +205,7 @@ impl Session {
             listed.clone(),
             pid.clone(),
         ));
-        let names = Names::new(
+        let names = Arc::new(Names::new(
             world.clone(),
             pg::bound(&catalog)
                 .into_iter()
@@ -211,7 +214,7 @@ impl Session {
                 .collect(),
             pg::relations::pg_catalog(catalog.clone()),
             pg::relations::information_schema(catalog.clone()),
-        );
+        ));
         let none = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
         let task = TaskContext::new(
             None,
@@ -230,6 +233,7 @@ impl Session {
             state,
             task: Arc::new(task),
             names,
+            catalog,
             settings,
             status: Status::Idle,
             notices: Vec::new(),
@@ -321,7 +325,7 @@ impl Session {
             self.look().await?;
         }
         let answer = self.run(prepared, params).await?;
-        self.trail_ended();
+        self.trail_ended(matches!(answer, Answer::Copy(_)));
         Ok(answer)
     }
 

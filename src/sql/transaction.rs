@@ -266,6 +266,9 @@ impl Session {
             return Err(Error::internal("a column's sequence is gone"));
         };
         let numbers = world.tables().await?.sequences().next(def, count as u64).await?;
+        if let Some(last) = numbers.last() {
+            world.given.lock().note(sequence, *last);
+        }
         Ok(Arc::new(Int64Array::from(numbers)))
     }
 

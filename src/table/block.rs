@@ -9,9 +9,12 @@ use std::sync::{
 };
 
 use arrow::{
-    array::{Array, ArrayRef, RecordBatch},
+    array::{Array, ArrayRef, AsArray, RecordBatch},
     buffer::Buffer,
-    datatypes::{DataType, Field, Schema},
+    datatypes::{
+        DataType, Date32Type, Decimal128Type, Field, Int16Type, Int32Type, Int64Type, Schema, TimeUnit,
+        TimestampMicrosecondType,
+    },
 };
 use arrow_ipc::{reader::StreamDecoder, writer::StreamWriter};
 use serde::{Deserialize, Serialize};
@@ -68,27 +71,60 @@ impl ColumnHead {
         if matches!(array.data_type(), DataType::List(_) | DataType::Null) {
             return Ok(head);
         }
-        let (mut min, mut max) = (None::<Vec<u8>>, None::<Vec<u8>>);
-        let mut value = Vec::new();
-        for at in (0..array.len()).filter(|&at| array.is_valid(at)) {
-            value.clear();
-            put_value(&mut value, array, at)?;
-            if min.as_ref().is_none_or(|min| value < *min) {
-                min = Some(value.clone());
-            }
-            if max.as_ref().is_none_or(|max| value > *max) {
-                max = Some(value.clone());
-            }
-        }
-        head.min = min.map(|mut min| {
-            min.truncate(BOUND_BYTES);
-            min
-        });
-        head.max = max.and_then(|max| match max.len() > BOUND_BYTES {
+        let Some((least, greatest)) = extremes(array)? else {
+            return Ok(head);
+        };
+        let (mut min, mut max) = (Vec::new(), Vec::new());
+        put_value(&mut min, array, least)?;
+        put_value(&mut max, array, greatest)?;
+        min.truncate(BOUND_BYTES);
+        head.min = Some(min);
+        head.max = match max.len() > BOUND_BYTES {
             true => after(&max[..BOUND_BYTES]),
             false => Some(max),
-        });
+        };
         Ok(head)
+    }
+}
+
+/// Where the least and the greatest value are, in the order of [`super::key`]; `None` if all are NULL.
+fn extremes(array: &ArrayRef) -> Result<Option<(usize, usize)>> {
+    macro_rules! of {
+        ($array:expr) => {{
+            let array = $array;
+            let valid = || (0..array.len()).filter(|&at| array.is_valid(at));
+            let (least, greatest) = (
+                valid().min_by_key(|&at| array.value(at)),
+                valid().max_by_key(|&at| array.value(at)),
+            );
+            Ok(least.zip(greatest))
+        }};
+    }
+    match array.data_type() {
+        DataType::Int16 => of!(array.as_primitive::<Int16Type>()),
+        DataType::Int32 => of!(array.as_primitive::<Int32Type>()),
+        DataType::Int64 => of!(array.as_primitive::<Int64Type>()),
+        DataType::Date32 => of!(array.as_primitive::<Date32Type>()),
+        DataType::Decimal128(..) => of!(array.as_primitive::<Decimal128Type>()),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => of!(array.as_primitive::<TimestampMicrosecondType>()),
+        DataType::Utf8 => of!(array.as_string::<i32>()),
+        DataType::Binary => of!(array.as_binary::<i32>()),
+        _ => {
+            let mut found = None::<(usize, Vec<u8>, usize, Vec<u8>)>;
+            let mut value = Vec::new();
+            for at in (0..array.len()).filter(|&at| array.is_valid(at)) {
+                value.clear();
+                put_value(&mut value, array, at)?;
+                let (least, min, greatest, max) = found.get_or_insert_with(|| (at, value.clone(), at, value.clone()));
+                if value < *min {
+                    (*least, *min) = (at, value.clone());
+                }
+                if value > *max {
+                    (*greatest, *max) = (at, value.clone());
+                }
+            }
+            Ok(found.map(|(least, _, greatest, _)| (least, greatest)))
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Shared {
     pub tenant: Tenant,
     pub cache: Cache,
     garbage: Mutex<Vec<Garbage>>,
+    /// Memory that indexes and rows may take.
+    memory: AtomicUsize,
     /// What knows the values of keys that are no columns.
     pub expressions: OnceLock<Arc<dyn Expressions>>,
     /// Tables to fold.
@@ -52,10 +54,21 @@ impl Shared {
             tenant,
             cache: Cache::new(limits::TABLE_CACHE_BYTES),
             garbage: Mutex::default(),
+            memory: limits::TENANT_TABLE_BYTES.into(),
             expressions: OnceLock::new(),
             wanted: Mutex::default(),
             wake: Notify::new(),
         }
+    }
+
+    /// Memory that the tables may take, in bytes.
+    pub fn memory(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub fn set_memory(&self, bytes: usize) {
+        self.memory.store(bytes, Ordering::Relaxed);
     }
 
     /// Leaves something to the work in the background.

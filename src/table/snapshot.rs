@@ -105,7 +105,7 @@ impl Database {
         }
         let view = self.over(writes, self.0.version)?;
         let grows = view.0.bytes > self.0.bytes;
-        match grows && view.0.bytes > limits::TENANT_TABLE_BYTES {
+        match grows && view.0.bytes > self.0.shared.memory() {
             true => Err(too_much_memory()),
             false => Ok(view),
         }

@@ -148,7 +148,7 @@ async fn b15_clients_that_vanish_leave_nothing_to_others() {
     let wanted = std::env::var("BULKHEAD_SOCKET_DROPS").ok().and_then(|n| n.parse().ok());
     let wanted: u64 = wanted.unwrap_or(240);
     let provider = Provider::start();
-    let mut server = served(&provider, "slow-stream-3", &["acme", "globex"]).await;
+    let mut server = served(&provider, "slow-stream-15", &["acme", "globex"]).await;
     let (mut seed, mut heard) = (Seed(7), 0);
     for tenant in ["acme", "globex"] {
         run(&server.connect(tenant, "owner").await, "SELECT 1").await;
@@ -163,7 +163,7 @@ async fn b15_clients_that_vanish_leave_nothing_to_others() {
                 _ => format!("SELECT answer FROM ai.rag('vanished {round} {n}')"),
             };
             raw.say(&[crate::common::raw::query(&sql)]).await;
-            gone.push((raw, Duration::from_micros(seed.below(25_000))));
+            gone.push((raw, Duration::from_micros(seed.below(80_000))));
         }
         let leaving = gone.into_iter().map(|(raw, moment)| {
             tokio::spawn(async move {

@@ -232,3 +232,75 @@ async fn what_is_answered_cancelled_was_cancelled() {
     let told = rows(&client, told).await.remove(0);
     assert_eq!(told[0], told[1], "messages and those of answers");
 }
+
+/// A call may stand wherever a value may: inside of another call, in ORDER BY, GROUP BY and windows; still once for
+/// each distinct input.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_stands_wherever_a_value_does() {
+    let provider = Provider::start();
+    let server = served(&provider, "echo", &["acme"]).await;
+    let client = server.connect("acme", "owner").await;
+    run(&client, "SET ai.cache = off").await;
+    let x = |inner: &str| format!("ai.complete({inner}, system => '')");
+    let values = "(VALUES ('b', 2), ('a', 1), ('b', 3)) AS v(t, n)";
+    for (sql, expected, calls) in [
+        (
+            format!(
+                "SELECT {}",
+                x(&format!("'1 ' || {}", x(&format!("'2 ' || {}", x("'3'")))))
+            ),
+            vec![vec!["1 2 3"]],
+            3,
+        ),
+        (
+            format!("SELECT n AS m, {} FROM {values}", x(&format!("upper({})", x("t")))),
+            vec![vec!["2", "B"], vec!["1", "A"], vec!["3", "B"]],
+            4,
+        ),
+        (
+            format!("SELECT t, n FROM {values} ORDER BY {}, n DESC", x("t")),
+            vec![vec!["a", "1"], vec!["b", "3"], vec!["b", "2"]],
+            2,
+        ),
+        (
+            format!("SELECT {} AS word, sum(n) FROM {values} GROUP BY 1 ORDER BY 1", x("t")),
+            vec![vec!["a", "1"], vec!["b", "5"]],
+            2,
+        ),
+        (
+            format!(
+                "SELECT sum(n), count(*) FROM {values} GROUP BY {} ORDER BY 1",
+                x(&x("t"))
+            ),
+            vec![vec!["1", "1"], vec!["5", "2"]],
+            2,
+        ),
+        (
+            format!(
+                "SELECT n, row_number() OVER (ORDER BY {}, n) FROM {values} ORDER BY n",
+                x("t")
+            ),
+            vec![vec!["1", "1"], vec!["2", "2"], vec!["3", "3"]],
+            2,
+        ),
+        (
+            format!("SELECT t FROM {values} WHERE {} = 'a'", x(&x("t"))),
+            vec![vec!["a"]],
+            2,
+        ),
+        (
+            format!("SELECT string_agg({}, ',' ORDER BY n) FROM {values}", x("t")),
+            vec![vec!["a,b,b"]],
+            2,
+        ),
+    ] {
+        provider.forget();
+        assert_eq!(rows(&client, &sql).await, expected, "{sql}");
+        assert_eq!(provider.log_of("").len(), calls, "{sql}");
+    }
+    // In the arguments of a table function there are no rows to await it for.
+    assert_eq!(
+        fails(&client, &format!("SELECT * FROM ai.search({})", x("'a'"))).await,
+        "0A000"
+    );
+}

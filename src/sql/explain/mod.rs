@@ -251,6 +251,12 @@ impl Session {
                 }
                 (node, Some(physical).filter(|_| !options.analyze), execution)
             }
+            Plan::Locking(query) => {
+                let (plan, optimized) = query.input();
+                let physical = self.physical_of(plan, optimized).await?;
+                let node = Node::of(&physical, options.verbose);
+                (node, Some(physical), None)
+            }
             Plan::Command => {
                 return Err(Error::new(
                     Code::Unsupported,

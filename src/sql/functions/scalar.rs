@@ -88,7 +88,7 @@ impl ScalarUDFImpl for Bound {
             Code::Unsupported,
             format!("{} cannot be called here", self.function.name),
         )
-        .with_hint("call it in the SELECT list or in FROM")
+        .with_hint("call it in the SELECT list of a subquery, and use its result here")
         .into())
     }
 }
@@ -99,7 +99,8 @@ impl AsyncScalarUDFImpl for Bound {
         let rows = (0..args.number_rows)
             .map(|row| row_args(&args.args, row))
             .collect::<DfResult<Vec<_>>>()?;
-        let values = match self.function.effect {
+        let one_by_one = self.function.effect || super::sequences::NAMES.contains(&self.function.name);
+        let values = match one_by_one {
             true => self.one_by_one(rows).await?,
             false => self.once_each(rows).await?,
         };

@@ -81,20 +81,24 @@ pub struct UserInfo {
 pub struct SchemaInfo {
     /// Its name.
     pub name: String,
+    /// Name of the owning user; empty is the tenant's owner.
+    pub owner: String,
+    /// `COMMENT ON SCHEMA`.
+    pub comment: Option<String>,
     /// Stable within the tenant; `public` is 2200 in PostgreSQL.
     pub oid: i32,
     /// Tables and views. Indexes are listed with their table.
     pub relations: Vec<RelationInfo>,
 }
 
-/// A table or view.
-#[derive(Clone, Debug)]
+/// A table, view or sequence.
+#[derive(Clone, Debug, Default)]
 pub struct RelationInfo {
     /// Its name.
     pub name: String,
     /// Stable within the tenant.
     pub oid: i32,
-    /// `r` table, `v` view.
+    /// `r` table, `v` view, `S` sequence.
     pub kind: char,
     /// Name of the owning user.
     pub owner: String,
@@ -102,7 +106,7 @@ pub struct RelationInfo {
     pub comment: Option<String>,
     /// The text after `AS` of a view.
     pub definition: Option<String>,
-    /// In order; the first has number 1.
+    /// In order of their numbers.
     pub columns: Vec<ColumnInfo>,
     /// Indexes on it; those with `primary` or `unique` also stand for constraints.
     pub indexes: Vec<IndexInfo>,
@@ -110,13 +114,69 @@ pub struct RelationInfo {
     pub constraints: Vec<ConstraintInfo>,
     /// Whether row level security is on.
     pub row_security: bool,
+    /// Whether it is for the owner too.
+    pub force_row_security: bool,
+    /// Row policies.
+    pub policies: Vec<PolicyInfo>,
     /// Estimated rows, -1 when not known.
     pub rows: f32,
+    /// What a sequence is like.
+    pub sequence: Option<SequenceInfo>,
+    /// Privileges by grantee: bits 0 to 6 are SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER.
+    pub grants: Vec<(String, u8)>,
+    /// What this session's user may do, as the same bits.
+    pub allowed: u8,
+    /// Whether it is this session's alone.
+    pub temporary: bool,
+    /// OIDs of relations that a view reads.
+    pub depends: Vec<i32>,
+}
+
+/// A row policy.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyInfo {
+    /// Its name.
+    pub name: String,
+    /// Stable within the tenant.
+    pub oid: i32,
+    /// PERMISSIVE or RESTRICTIVE.
+    pub permissive: bool,
+    /// `*` all, `r` SELECT, `a` INSERT, `w` UPDATE, `d` DELETE.
+    pub command: char,
+    /// Names of users and roles; empty is PUBLIC.
+    pub roles: Vec<String>,
+    /// USING.
+    pub using: Option<String>,
+    /// WITH CHECK.
+    pub check: Option<String>,
+}
+
+/// A sequence.
+#[derive(Clone, Debug)]
+pub struct SequenceInfo {
+    /// Of its numbers.
+    pub pg_type: PgType,
+    /// START.
+    pub start: i64,
+    /// INCREMENT.
+    pub increment: i64,
+    /// MINVALUE.
+    pub min: i64,
+    /// MAXVALUE.
+    pub max: i64,
+    /// CYCLE.
+    pub cycle: bool,
+    /// The relation and column number that own it.
+    pub owned_by: Option<(i32, i16)>,
+    /// Whether the owning column is an identity column.
+    pub identity: bool,
 }
 
 /// A column.
 #[derive(Clone, Debug)]
 pub struct ColumnInfo {
+    /// `attnum`: it stays when others are dropped.
+    pub number: i16,
     /// Its name.
     pub name: String,
     /// Its type.
@@ -125,31 +185,79 @@ pub struct ColumnInfo {
     pub type_modifier: i32,
     /// Declared NOT NULL or part of the primary key.
     pub not_null: bool,
-    /// Text of the default.
+    /// Text of the default, or of the generation expression.
     pub default: Option<String>,
+    /// Whether [`ColumnInfo::default`] is a generation expression.
+    pub generated: bool,
+    /// `a` GENERATED ALWAYS AS IDENTITY, `d` BY DEFAULT.
+    pub identity: Option<char>,
+    /// `COMMENT ON COLUMN`.
+    pub comment: Option<String>,
+}
+
+impl ColumnInfo {
+    /// A column of which no more is known.
+    pub fn plain(number: i16, name: &str, pg_type: PgType) -> Self {
+        Self {
+            number,
+            name: name.to_owned(),
+            pg_type,
+            type_modifier: -1,
+            not_null: false,
+            default: None,
+            generated: false,
+            identity: None,
+            comment: None,
+        }
+    }
 }
 
 /// An index.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct IndexInfo {
     /// Its name.
     pub name: String,
     /// Stable within the tenant.
     pub oid: i32,
-    /// Numbers of the indexed columns.
+    /// Numbers of the indexed columns, 0 for an expression; those of INCLUDE are not among them.
     pub columns: Vec<i16>,
+    /// What is said of each of them, where anything is.
+    pub keys: Vec<KeyInfo>,
+    /// INCLUDE.
+    pub include: Vec<i16>,
     /// Whether it forbids equal keys.
     pub unique: bool,
+    /// NULLS NOT DISTINCT.
+    pub nulls_not_distinct: bool,
     /// Whether it is the primary key.
     pub primary: bool,
+    /// Whether it is a constraint's.
+    pub constraint: bool,
     /// `btree`, `hnsw`.
     pub method: String,
-    /// Operator class per column where it is not the default, e.g. `vector_cosine_ops`.
+    /// WITH, as `m='16'`.
+    pub options: Vec<String>,
+    /// WHERE.
+    pub predicate: Option<String>,
+    /// `COMMENT ON INDEX`.
+    pub comment: Option<String>,
+}
+
+/// A key of an index.
+#[derive(Clone, Debug, Default)]
+pub struct KeyInfo {
+    /// Text of an expression.
+    pub expression: Option<String>,
+    /// DESC.
+    pub descending: bool,
+    /// NULLS FIRST.
+    pub nulls_first: bool,
+    /// Operator class where it is not the default, e.g. `vector_cosine_ops`.
     pub operator_class: Option<String>,
 }
 
 /// A CHECK or FOREIGN KEY constraint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ConstraintInfo {
     /// Its name.
     pub name: String,
@@ -163,8 +271,16 @@ pub struct ConstraintInfo {
     pub references: i32,
     /// Numbers of the referenced columns.
     pub referenced_columns: Vec<i16>,
-    /// `CHECK ((n > 0))`, `FOREIGN KEY (a) REFERENCES t(b)`.
+    /// `CHECK ((n > 0))`; empty for a foreign key, which is printed from its parts.
     pub definition: String,
+    /// ON UPDATE: `a` no action, `r` restrict, `c` cascade, `n` set null, `d` set default.
+    pub on_update: char,
+    /// ON DELETE, alike.
+    pub on_delete: char,
+    /// DEFERRABLE.
+    pub deferrable: bool,
+    /// INITIALLY DEFERRED.
+    pub deferred: bool,
 }
 
 /// A function.
@@ -195,6 +311,13 @@ pub struct SettingInfo {
     pub reset: String,
     /// One sentence.
     pub description: String,
+}
+
+impl RelationInfo {
+    /// The column of a number.
+    pub fn column(&self, number: i16) -> Option<&ColumnInfo> {
+        self.columns.iter().find(|column| column.number == number)
+    }
 }
 
 impl CatalogSnapshot {
@@ -281,6 +404,11 @@ impl CatalogSnapshot {
             "information_schema" => Some(INFORMATION_SCHEMA_OID),
             _ => self.schemas.iter().find(|s| s.name == name).map(|s| s.oid),
         }
+    }
+
+    /// OID of the owner of something, where an empty name is the tenant's owner.
+    pub fn owner_of(&self, name: &str) -> i32 {
+        self.user_oid(name).unwrap_or_else(|| self.owner_oid())
     }
 
     /// Name of the schema of an OID.

@@ -93,6 +93,12 @@ pub const FILLS: &[Fill] = &[
     own("pg_stat_all_tables", table_statistics),
     own("pg_prepared_statements", prepared),
     own("pg_cursors", cursors),
+    own("pg_policy", super::fill_more::policies),
+    own("pg_policies", super::fill_more::policy_texts),
+    own("pg_sequence", super::fill_more::sequences),
+    own("pg_sequences", super::fill_more::sequence_texts),
+    own("pg_depend", super::fill_more::depends),
+    own("pg_rewrite", super::fill_more::rules),
     own("pg_locks", locks),
 ];
 
@@ -107,7 +113,7 @@ fn set(row: &mut Vec<(&'static str, Value)>, name: &'static str, v: impl Into<Va
 
 fn classes(s: &CatalogSnapshot, rows: &mut Rows) {
     for (schema, r) in s.relations() {
-        let owner = s.user_oid(&r.owner).unwrap_or_else(|| s.owner_oid());
+        let owner = s.owner_of(&r.owner);
         class(
             rows,
             r.oid,
@@ -115,9 +121,14 @@ fn classes(s: &CatalogSnapshot, rows: &mut Rows) {
             schema.oid,
             owner,
             &r.kind.to_string(),
-            r.columns.len(),
+            r.columns.last().map_or(0, |c| c.number.unsigned_abs().into()),
             |row| {
                 set(row, "reltuples", r.rows);
+                set(row, "relforcerowsecurity", r.force_row_security);
+                if r.temporary {
+                    set(row, "relpersistence", "t");
+                }
+                set(row, "relacl", acl(r));
                 set(row, "relhasindex", !r.indexes.is_empty());
                 set(
                     row,
@@ -131,6 +142,10 @@ fn classes(s: &CatalogSnapshot, rows: &mut Rows) {
         for i in &r.indexes {
             class(rows, i.oid, &i.name, schema.oid, owner, "i", i.columns.len(), |row| {
                 set(row, "relam", method_oid(&i.method));
+                set(row, "reloptions", options(i));
+                if r.temporary {
+                    set(row, "relpersistence", "t");
+                }
             });
         }
     }
@@ -138,28 +153,48 @@ fn classes(s: &CatalogSnapshot, rows: &mut Rows) {
 
 fn attributes(s: &CatalogSnapshot, rows: &mut Rows) {
     for (_, r) in s.relations() {
-        for (number, c) in (1_i16..).zip(&r.columns) {
-            attribute(
-                rows,
-                r.oid,
-                number,
-                &c.name,
-                c.pg_type,
-                c.type_modifier,
-                c.not_null,
-                c.default.is_some(),
-            );
+        for c in &r.columns {
+            attribute(rows, r.oid, c.number, c);
         }
         for i in &r.indexes {
-            for (number, c) in (1_i16..).zip(i.columns.iter().filter_map(|&n| column(r, n))) {
-                attribute(rows, i.oid, number, &c.name, c.pg_type, c.type_modifier, false, false);
+            let all = i.columns.iter().chain(&i.include);
+            for (number, &of) in (1_i16..).zip(all) {
+                let plain = match r.column(of) {
+                    Some(c) => ColumnInfo {
+                        type_modifier: c.type_modifier,
+                        ..ColumnInfo::plain(number, &c.name, c.pg_type)
+                    },
+                    None => ColumnInfo::plain(number, "expr", PgType::TEXT),
+                };
+                attribute(rows, i.oid, number, &plain);
             }
         }
     }
 }
 
-fn column(relation: &RelationInfo, number: i16) -> Option<&ColumnInfo> {
-    relation.columns.get(usize::try_from(number).ok()?.checked_sub(1)?)
+/// `{owner=arwdDxt/owner,reader=r/owner}`; NULL where nothing was granted.
+fn acl(r: &RelationInfo) -> Value {
+    if r.grants.is_empty() {
+        return Value::Null;
+    }
+    let all = std::iter::once((r.owner.as_str(), 0x7f)).chain(r.grants.iter().map(|(to, bits)| (to.as_str(), *bits)));
+    let items = all.map(|(to, bits)| {
+        let letters = "arwdDxt".char_indices().filter(|(at, _)| {
+            // The catalog's order is INSERT, SELECT, UPDATE, ...
+            let bit = [1, 0, 2, 3, 4, 5, 6][*at];
+            bits & (1 << bit) != 0
+        });
+        let letters: String = letters.map(|(_, letter)| letter).collect();
+        format!("{to}={letters}/{}", r.owner)
+    });
+    value(items.collect::<Vec<_>>())
+}
+
+fn options(i: &IndexInfo) -> Value {
+    match i.options.is_empty() {
+        true => Value::Null,
+        false => value(i.options.iter().map(|o| o.replace('\'', "")).collect::<Vec<_>>()),
+    }
 }
 
 fn extension_types(s: &CatalogSnapshot, rows: &mut Rows) {
@@ -189,14 +224,19 @@ fn namespaces(s: &CatalogSnapshot, rows: &mut Rows) {
         rows.add(&[
             ("oid", value(schema.oid)),
             ("nspname", value(&schema.name)),
-            ("nspowner", value(s.owner_oid())),
+            ("nspowner", value(s.owner_of(&schema.owner))),
         ]);
     }
 }
 
-fn operator_class(relation: &RelationInfo, index: &IndexInfo, number: i16) -> i32 {
-    let of = column(relation, number).map(|c| c.pg_type);
-    let fits = |c: &&(i32, &str, i32, Scalar, bool)| match &index.operator_class {
+fn operator_class(relation: &RelationInfo, index: &IndexInfo, at: usize) -> i32 {
+    let of = index
+        .columns
+        .get(at)
+        .and_then(|&n| relation.column(n))
+        .map(|c| c.pg_type);
+    let named = index.keys.get(at).and_then(|key| key.operator_class.as_ref());
+    let fits = |c: &&(i32, &str, i32, Scalar, bool)| match named {
         Some(name) => c.1 == name,
         None => c.4 && Some(PgType::Scalar(c.3)) == of,
     };
@@ -205,8 +245,9 @@ fn operator_class(relation: &RelationInfo, index: &IndexInfo, number: i16) -> i3
 
 fn defaults(s: &CatalogSnapshot, rows: &mut Rows) {
     for (_, r) in s.relations() {
-        for (number, c) in (1_i16..).zip(&r.columns) {
+        for c in &r.columns {
             if let Some(text) = &c.default {
+                let number = c.number;
                 let oid = print::default_oid(r.oid, number);
                 let row = [
                     ("oid", value(oid)),
@@ -222,28 +263,44 @@ fn defaults(s: &CatalogSnapshot, rows: &mut Rows) {
 
 fn indexes(s: &CatalogSnapshot, rows: &mut Rows) {
     for (_, r, i) in s.indexes() {
-        let each = |f: &dyn Fn(i16) -> i64| value(i.columns.iter().map(|&n| f(n)).collect::<Vec<i64>>());
+        let keys = i.columns.len();
+        let each = |f: &dyn Fn(usize) -> i64| value((0..keys).map(f).collect::<Vec<i64>>());
+        let numbers = i.columns.iter().chain(&i.include).map(|&n| i64::from(n));
+        let option = |at: usize| {
+            let key = i.keys.get(at);
+            i64::from(key.is_some_and(|k| k.descending)) | i64::from(key.is_some_and(|k| k.nulls_first)) << 1
+        };
+        let expressions: Vec<&str> = i.keys.iter().filter_map(|k| k.expression.as_deref()).collect();
         rows.add(&[
             ("indexrelid", value(i.oid)),
             ("indrelid", value(r.oid)),
-            ("indnatts", value(i.columns.len() as i64)),
-            ("indnkeyatts", value(i.columns.len() as i64)),
+            ("indnatts", value((keys + i.include.len()) as i64)),
+            ("indnkeyatts", value(keys as i64)),
             ("indisunique", value(i.unique || i.primary)),
+            ("indnullsnotdistinct", value(i.nulls_not_distinct)),
             ("indisprimary", value(i.primary)),
             ("indimmediate", value(true)),
             ("indisvalid", value(true)),
             ("indisready", value(true)),
             ("indislive", value(true)),
-            ("indkey", each(&|n| n.into())),
+            ("indkey", value(numbers.collect::<Vec<i64>>())),
             ("indcollation", each(&|_| 0)),
-            ("indclass", each(&|n| operator_class(r, i, n).into())),
-            ("indoption", each(&|_| 0)),
+            ("indclass", each(&|at| operator_class(r, i, at).into())),
+            ("indoption", each(&option)),
+            (
+                "indexprs",
+                match expressions.is_empty() {
+                    true => Value::Null,
+                    false => value(expressions.join(", ")),
+                },
+            ),
+            ("indpred", value(i.predicate.as_ref())),
         ]);
     }
 }
 
 fn constraints(s: &CatalogSnapshot, rows: &mut Rows) {
-    for (schema, r, i) in s.indexes().filter(|(_, _, i)| i.unique || i.primary) {
+    for (schema, r, i) in s.indexes().filter(|(_, _, i)| i.constraint) {
         rows.add(&[
             ("oid", value(print::key_oid(i.oid))),
             ("conname", value(&i.name)),
@@ -261,22 +318,24 @@ fn constraints(s: &CatalogSnapshot, rows: &mut Rows) {
         ]);
     }
     for (schema, r, c) in s.constraints() {
-        let key = if c.kind == 'f' { "a" } else { " " };
+        let action = |letter: char| if c.kind == 'f' { letter } else { ' ' };
         let target = s
             .relation(c.references)
-            .and_then(|(_, t)| t.indexes.iter().find(|i| i.columns == c.referenced_columns));
+            .and_then(|(_, t)| target_index(t, &c.referenced_columns));
         rows.add(&[
             ("oid", value(c.oid)),
             ("conname", value(&c.name)),
             ("connamespace", value(schema.oid)),
             ("contype", value(c.kind)),
+            ("condeferrable", value(c.deferrable)),
+            ("condeferred", value(c.deferred)),
             ("convalidated", value(true)),
             ("conrelid", value(r.oid)),
             ("conindid", value(target.map_or(0, |i| i.oid))),
             ("confrelid", value(c.references)),
-            ("confupdtype", value(key)),
-            ("confdeltype", value(key)),
-            ("confmatchtype", value(if c.kind == 'f' { "s" } else { " " })),
+            ("confupdtype", value(action(c.on_update))),
+            ("confdeltype", value(action(c.on_delete))),
+            ("confmatchtype", value(action('s'))),
             ("conislocal", value(true)),
             ("connoinherit", value(c.kind == 'f')),
             ("conkey", value(c.columns.clone())),
@@ -300,25 +359,40 @@ fn constraints(s: &CatalogSnapshot, rows: &mut Rows) {
     }
 }
 
+/// The unique index that a foreign key's referenced columns are the key of.
+pub(super) fn target_index<'r>(relation: &'r RelationInfo, columns: &[i16]) -> Option<&'r IndexInfo> {
+    let fits = |i: &&IndexInfo| i.columns.len() == columns.len() && i.columns.iter().all(|n| columns.contains(n));
+    let unique = |i: &&IndexInfo| (i.unique || i.primary) && i.predicate.is_none();
+    relation.indexes.iter().filter(unique).find(fits)
+}
+
 fn descriptions(s: &CatalogSnapshot, rows: &mut Rows) {
-    let mut add = |oid: i32, catalog: &str, text: &str| {
+    let mut add = |oid: i32, part: i16, catalog: &str, text: &str| {
         let class = builtin::relation_oid("pg_catalog", catalog).unwrap_or(0);
         rows.add(&[
             ("objoid", value(oid)),
             ("classoid", value(class)),
+            ("objsubid", value(part)),
             ("description", value(text)),
         ]);
     };
-    add(
-        print::EXTENSION_OID,
-        "pg_extension",
-        "vector data type and hnsw access method",
-    );
+    let vector = "vector data type and hnsw access method";
+    add(print::EXTENSION_OID, 0, "pg_extension", vector);
+    for schema in &s.schemas {
+        let text = schema.comment.iter();
+        text.for_each(|text| add(schema.oid, 0, "pg_namespace", text));
+    }
     for (_, r) in s.relations() {
-        r.comment.iter().for_each(|text| add(r.oid, "pg_class", text));
+        r.comment.iter().for_each(|text| add(r.oid, 0, "pg_class", text));
+        for c in &r.columns {
+            c.comment.iter().for_each(|text| add(r.oid, c.number, "pg_class", text));
+        }
+        for i in &r.indexes {
+            i.comment.iter().for_each(|text| add(i.oid, 0, "pg_class", text));
+        }
     }
     for f in &s.functions {
-        f.description.iter().for_each(|text| add(f.oid, "pg_proc", text));
+        f.description.iter().for_each(|text| add(f.oid, 0, "pg_proc", text));
     }
 }
 
@@ -429,7 +503,7 @@ fn views(s: &CatalogSnapshot, rows: &mut Rows) {
             ("schemaname", value(&schema.name)),
             ("viewname", value(&r.name)),
             ("viewowner", value(&r.owner)),
-            ("definition", value(r.definition.clone())),
+            ("definition", value(r.definition.as_deref().map(print::view))),
         ]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     builtin,
-    catalog::{INFORMATION_SCHEMA_OID, PG_CATALOG_OID, SYSTEM_ROLE_OID},
+    catalog::{ColumnInfo, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, SYSTEM_ROLE_OID},
     rows::{Rows, Value},
     types,
 };
@@ -70,38 +70,36 @@ pub(super) fn class(
 pub(super) fn own_attributes(rows: &mut Rows) {
     for r in builtin::RELATIONS.iter() {
         for (number, c) in (1_i16..).zip(&r.columns) {
-            attribute(rows, r.oid, number, c.name, c.pg_type, -1, c.not_null, false);
+            let plain = ColumnInfo {
+                not_null: c.not_null,
+                ..ColumnInfo::plain(number, c.name, c.pg_type)
+            };
+            attribute(rows, r.oid, number, &plain);
         }
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the columns of pg_attribute that differ")]
-pub(super) fn attribute(
-    rows: &mut Rows,
-    relation: i32,
-    number: i16,
-    name: &str,
-    pg_type: PgType,
-    modifier: i32,
-    not_null: bool,
-    has_default: bool,
-) {
+/// A column, under a number that may be another in an index.
+pub(super) fn attribute(rows: &mut Rows, relation: i32, number: i16, c: &ColumnInfo) {
+    let pg_type = c.pg_type;
     let ty = builtin::type_of(pg_type.oid().cast_signed());
     let word = |i: usize| ty.and_then(|t| t.words.get(i)).copied().unwrap_or_default();
     rows.add(&[
         ("attrelid", value(relation)),
-        ("attname", value(name)),
+        ("attname", value(&c.name)),
         ("atttypid", value(pg_type.oid().cast_signed())),
         ("attlen", value(pg_type.size())),
         ("attnum", value(number)),
         ("attcacheoff", value(-1)),
-        ("atttypmod", value(modifier)),
+        ("atttypmod", value(c.type_modifier)),
         ("attndims", value(i16::from(matches!(pg_type, PgType::Array(_))))),
         ("attbyval", value(word(1) == "t")),
         ("attalign", value(word(13))),
         ("attstorage", value(word(14))),
-        ("attnotnull", value(not_null)),
-        ("atthasdef", value(has_default)),
+        ("attnotnull", value(c.not_null)),
+        ("atthasdef", value(c.default.is_some())),
+        ("attidentity", value(c.identity.map_or(String::new(), String::from))),
+        ("attgenerated", value(if c.generated { "s" } else { "" })),
         ("attislocal", value(true)),
         ("attstattarget", value(-1)),
         ("attcollation", Value::Int(word(15).parse().unwrap_or(0))),
@@ -198,6 +196,7 @@ const METHODS: &[(i32, &str, &str)] = &[
     (405, "hash", "i"),
     (16_410, "hnsw", "i"),
     (16_411, "ivfflat", "i"),
+    (2742, "gin", "i"),
 ];
 
 pub(super) fn method_oid(name: &str) -> i32 {
@@ -252,6 +251,15 @@ pub(super) const OPERATOR_CLASSES: &[(i32, &str, i32, Scalar, bool)] = &[
     (3126, "text_ops", 403, Scalar::Text, true),
     (10_003, "bool_ops", 403, Scalar::Bool, true),
     (10_065, "uuid_ops", 403, Scalar::Uuid, true),
+    (3122, "date_ops", 403, Scalar::Date, true),
+    (3127, "timestamptz_ops", 403, Scalar::Timestamptz, true),
+    (3128, "timestamp_ops", 403, Scalar::Timestamp, true),
+    (3125, "numeric_ops", 403, Scalar::Numeric, true),
+    (3123, "float8_ops", 403, Scalar::Float8, true),
+    (4217, "text_pattern_ops", 403, Scalar::Text, false),
+    (4218, "varchar_pattern_ops", 403, Scalar::Varchar, false),
+    (10_009, "jsonb_ops", 2742, Scalar::Jsonb, true),
+    (10_010, "jsonb_path_ops", 2742, Scalar::Jsonb, false),
     (16_412, "vector_l2_ops", 16_410, Scalar::Vector, false),
     (16_413, "vector_ip_ops", 16_410, Scalar::Vector, false),
     (16_414, "vector_cosine_ops", 16_410, Scalar::Vector, false),

@@ -114,11 +114,6 @@ pub const SHARED: &[Function] = &[
     strict("bulkhead_pattern", TEXT, |a| {
         Ok(text(a, 0).map(|p| pattern(p, text(a, 1).unwrap_or_default())).into())
     }),
-    Function {
-        name: "format",
-        returns: TEXT,
-        body: Body::Plain(format),
-    },
     strict("array_lower", INT4, |a| Ok(bounds(a).map(|_| 1).into())),
     strict("array_upper", INT4, |a| Ok(bounds(a).into())),
     strict("pg_tablespace_location", TEXT, |_| Ok("".into())),
@@ -128,7 +123,6 @@ pub const SHARED: &[Function] = &[
     null("pg_get_triggerdef", TEXT),
     null("pg_get_ruledef", TEXT),
     null("pg_get_function_sqlbody", TEXT),
-    null("pg_get_serial_sequence", TEXT),
     null("pg_partition_ancestors", PgType::Scalar(Scalar::Regclass)),
     null("pg_partition_root", PgType::Scalar(Scalar::Regclass)),
     null("shobj_description", TEXT),
@@ -165,9 +159,7 @@ pub const SHARED: &[Function] = &[
     yes("has_language_privilege"),
     yes("has_schema_privilege"),
     yes("has_sequence_privilege"),
-    yes("has_table_privilege"),
     yes("has_type_privilege"),
-    yes("row_security_active"),
 ];
 
 /// Functions that read the session's snapshot.
@@ -219,10 +211,10 @@ pub const BOUND: &[Function] = &[
         };
         Ok(match int(a, 1)?.unwrap_or(0) {
             0 => print::index(schema, relation, index).into(),
-            n => {
-                let columns = print::columns(relation, &index.columns);
-                usize::try_from(n).ok().and_then(|n| columns.get(n - 1)).into()
-            }
+            n => usize::try_from(n)
+                .ok()
+                .and_then(|n| print::key(relation, index, n.checked_sub(1)?))
+                .into(),
         })
     }),
     bound("pg_get_constraintdef", TEXT, |s, a| {
@@ -232,7 +224,79 @@ pub const BOUND: &[Function] = &[
         let found = class(s, a)?
             .and_then(|o| s.relation(o))
             .and_then(|(_, r)| r.definition.clone());
-        Ok(found.map(|d| format!(" {};", d.trim_end_matches(';'))).into())
+        Ok(found.as_deref().map(print::view).into())
+    }),
+    bound("pg_get_serial_sequence", TEXT, |s, a| {
+        let Some(of) = text(a, 0).map(|name| class(s, &[name.into()])).transpose()?.flatten() else {
+            let name = text(a, 0).unwrap_or_default();
+            return Err(fail(
+                Code::UndefinedTable,
+                format!("relation \"{name}\" does not exist"),
+            ));
+        };
+        let name = text(a, 1).unwrap_or_default();
+        let Some(column) = s
+            .relation(of)
+            .and_then(|(_, r)| r.columns.iter().find(|c| c.name == name))
+        else {
+            let text = format!("column \"{name}\" of relation \"{}\" does not exist", s.print_class(of));
+            return Err(fail(Code::UndefinedColumn, text));
+        };
+        let owns = |r: &super::catalog::RelationInfo| {
+            r.sequence
+                .as_ref()
+                .is_some_and(|q| q.owned_by == Some((of, column.number)))
+        };
+        let found = s.relations().find(|(_, r)| owns(r));
+        Ok(found
+            .map(|(n, r)| format!("{}.{}", quote_ident(&n.name), quote_ident(&r.name)))
+            .into())
+    }),
+    bound("has_table_privilege", BOOL, |s, a| {
+        let (of, kinds) = match a {
+            [of, kinds] | [_, of, kinds] => (of, kinds),
+            _ => return Ok(Value::Null),
+        };
+        let Some((_, r)) = class(s, std::slice::from_ref(of))?.and_then(|o| s.relation(o)) else {
+            return Ok(true.into());
+        };
+        let user = if a.len() == 3 { text(a, 0) } else { None };
+        let bits = match user.filter(|user| *user != s.user) {
+            None => r.allowed,
+            Some(user) if user == r.owner => 0x7f,
+            Some(user) => r
+                .grants
+                .iter()
+                .filter(|(to, _)| to == user || to == "public")
+                .fold(0, |all, g| all | g.1),
+        };
+        let Value::Text(kinds) = kinds else {
+            return Ok(Value::Null);
+        };
+        let kinds = kinds.split(',').map(|kind| kind.trim().to_uppercase());
+        let known = [
+            "SELECT",
+            "INSERT",
+            "UPDATE",
+            "DELETE",
+            "TRUNCATE",
+            "REFERENCES",
+            "TRIGGER",
+        ];
+        let has = |kind: String| {
+            known
+                .iter()
+                .position(|k| *k == kind)
+                .is_some_and(|bit| bits & (1 << bit) != 0)
+        };
+        Ok(kinds.into_iter().any(has).into())
+    }),
+    bound("row_security_active", BOOL, |s, a| {
+        let active = class(s, a)?.and_then(|o| s.relation(o)).map(|(_, r)| {
+            let owner = r.owner == s.user || s.users.iter().any(|u| u.name == s.user && u.is_owner);
+            r.row_security && (r.force_row_security || !owner)
+        });
+        Ok(active.into())
     }),
     bound("pg_get_function_arguments", TEXT, |s, a| {
         Ok(function(s, a, |f| f.arguments.clone(), |f| print_types(&f.arguments))?.into())
@@ -266,6 +330,14 @@ pub const BOUND: &[Function] = &[
             .relation(o)
             .filter(|_| wanted("pg_class"))
             .and_then(|(_, r)| r.comment.clone());
+        let class = class.or_else(|| {
+            let mut indexes = s.indexes().filter(|_| wanted("pg_class"));
+            indexes.find(|x| x.2.oid == o).and_then(|x| x.2.comment.clone())
+        });
+        let class = class.or_else(|| {
+            let mut schemas = s.schemas.iter().filter(|_| wanted("pg_namespace"));
+            schemas.find(|x| x.oid == o).and_then(|x| x.comment.clone())
+        });
         Ok(class
             .or_else(|| {
                 s.function(o)
@@ -274,7 +346,13 @@ pub const BOUND: &[Function] = &[
             })
             .into())
     }),
-    bound("col_description", TEXT, |_, _| Ok(Value::Null)),
+    bound("col_description", TEXT, |s, a| {
+        let (Some(of), Some(number)) = (int(a, 0)?.map(oid), int(a, 1)?) else {
+            return Ok(Value::Null);
+        };
+        let column = s.relation(of).and_then(|(_, r)| r.column(i16::try_from(number).ok()?));
+        Ok(column.and_then(|c| c.comment.clone()).into())
+    }),
     bound("to_regclass", PgType::Scalar(Scalar::Regclass), |s, a| {
         Ok(text(a, 0).and_then(split_name).and_then(|n| s.find_class(&n)).into())
     }),
@@ -353,7 +431,7 @@ fn existing(s: &CatalogSnapshot) -> impl Iterator<Item = &str> {
         .filter(|n| s.schema_oid(n).is_some())
 }
 
-fn text(arguments: &[Value], at: usize) -> Option<&str> {
+pub(super) fn text(arguments: &[Value], at: usize) -> Option<&str> {
     match arguments.get(at) {
         Some(Value::Text(text)) => Some(text),
         _ => None,
@@ -371,7 +449,7 @@ fn character(code: Option<i64>) -> Result<Value> {
     }
 }
 
-fn int(arguments: &[Value], at: usize) -> Result<Option<i64>> {
+pub(super) fn int(arguments: &[Value], at: usize) -> Result<Option<i64>> {
     match arguments.get(at) {
         Some(Value::Int(i)) => Ok(Some(*i)),
         Some(Value::Text(text)) => match text.trim().parse() {
@@ -461,43 +539,7 @@ fn pattern(pattern: &str, escape: &str) -> String {
     out
 }
 
-/// `format('%s %I %L %%', ...)`, arguments in order.
-fn format(arguments: &[Value]) -> Result<Value> {
-    let Some(template) = text(arguments, 0) else {
-        return Ok(Value::Null);
-    };
-    let mut values = arguments.iter().skip(1);
-    let mut out = String::new();
-    let mut chars = template.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        let kind = chars.next();
-        if kind == Some('%') {
-            out.push('%');
-            continue;
-        }
-        let few = || fail(Code::InvalidParameterValue, "too few arguments for format()");
-        let value = values.next().ok_or_else(few)?;
-        match kind {
-            Some('s') => out.push_str(&plain(value)),
-            Some('I') => out.push_str(&quote_ident(&plain(value))),
-            Some('L') if *value == Value::Null => out.push_str("NULL"),
-            Some('L') => out.push_str(&quote_literal(value)),
-            _ => {
-                return Err(fail(
-                    Code::InvalidParameterValue,
-                    "unrecognized format() type specifier",
-                ));
-            }
-        }
-    }
-    Ok(out.into())
-}
-
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Text(text) => text.clone(),
         Value::Int(i) => i.to_string(),
@@ -507,7 +549,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
-fn quote_literal(value: &Value) -> String {
+pub(super) fn quote_literal(value: &Value) -> String {
     let text = match value {
         Value::Bool(b) => b.to_string(),
         other => plain(other),

@@ -3,6 +3,7 @@
 use super::{
     builtin,
     catalog::{CatalogSnapshot, ColumnInfo},
+    fill::target_index,
     print,
     rows::{Rows, Value},
     types,
@@ -30,6 +31,7 @@ pub const INFO: &[(&str, InfoFill)] = &[
     ("enabled_roles", |s, rows| rows.add(&[("role_name", value(&s.user))])),
     ("table_privileges", table_privileges),
     ("role_table_grants", table_privileges),
+    ("sequences", sequences),
 ];
 
 fn value(v: impl Into<Value>) -> Value {
@@ -43,7 +45,15 @@ fn yes(b: bool) -> Value {
 fn schemata(s: &CatalogSnapshot, rows: &mut Rows) {
     let system = ["pg_catalog", "information_schema"].map(|name| (name, super::catalog::SYSTEM_ROLE));
     let owner = s.user_name(s.owner_oid()).unwrap_or_default();
-    for (name, owner) in s.schemas.iter().map(|x| (x.name.as_str(), owner)).chain(system) {
+    let of = |own: &str| {
+        if own.is_empty() {
+            owner.to_owned()
+        } else {
+            own.to_owned()
+        }
+    };
+    let own = s.schemas.iter().map(|x| (x.name.as_str(), of(&x.owner)));
+    for (name, owner) in own.chain(system.map(|(name, owner)| (name, owner.to_owned()))) {
         rows.add(&[
             ("catalog_name", value(&s.database)),
             ("schema_name", value(name)),
@@ -55,15 +65,25 @@ fn schemata(s: &CatalogSnapshot, rows: &mut Rows) {
 fn tables(s: &CatalogSnapshot, rows: &mut Rows) {
     let own = s
         .relations()
-        .map(|(schema, r)| (schema.name.as_str(), r.name.as_str(), r.kind == 'r'));
-    let system = builtin::RELATIONS.iter().map(|r| (r.schema, r.name, r.kind == "r"));
-    for (schema, name, is_table) in own.chain(system) {
+        .filter(|(_, r)| r.kind != 'S' && r.allowed != 0)
+        .map(|(schema, r)| (schema.name.as_str(), r.name.as_str(), r.kind == 'r', r.temporary));
+    let system = builtin::RELATIONS
+        .iter()
+        .map(|r| (r.schema, r.name, r.kind == "r", false));
+    for (schema, name, is_table, temporary) in own.chain(system) {
         let system = matches!(schema, "pg_catalog" | "information_schema");
         rows.add(&[
             ("table_catalog", value(&s.database)),
             ("table_schema", value(schema)),
             ("table_name", value(name)),
-            ("table_type", value(if is_table { "BASE TABLE" } else { "VIEW" })),
+            (
+                "table_type",
+                value(match (is_table, temporary) {
+                    (true, true) => "LOCAL TEMPORARY",
+                    (true, false) => "BASE TABLE",
+                    _ => "VIEW",
+                }),
+            ),
             ("is_insertable_into", yes(is_table && !system)),
             ("is_typed", yes(false)),
         ]);
@@ -71,20 +91,16 @@ fn tables(s: &CatalogSnapshot, rows: &mut Rows) {
 }
 
 fn columns(s: &CatalogSnapshot, rows: &mut Rows) {
-    for (schema, r) in s.relations() {
-        for (number, c) in (1_i64..).zip(&r.columns) {
-            column(s, rows, [&schema.name, &r.name], number, c, r.kind == 'r');
+    for (schema, r) in s.relations().filter(|(_, r)| r.kind != 'S' && r.allowed != 0) {
+        for c in &r.columns {
+            column(s, rows, [&schema.name, &r.name], c.number.into(), c, r.kind == 'r');
         }
     }
     for r in builtin::RELATIONS.iter() {
         for (number, c) in (1_i64..).zip(&r.columns) {
-            let (name, pg_type, not_null) = (c.name.to_owned(), c.pg_type, c.not_null);
             let c = ColumnInfo {
-                name,
-                pg_type,
-                type_modifier: -1,
-                not_null,
-                default: None,
+                not_null: c.not_null,
+                ..ColumnInfo::plain(number.try_into().unwrap_or(i16::MAX), c.name, c.pg_type)
             };
             column(s, rows, [r.schema, r.name], number, &c, false);
         }
@@ -136,7 +152,10 @@ fn column(s: &CatalogSnapshot, rows: &mut Rows, of: [&str; 2], number: i64, c: &
         ("table_name", value(of[1])),
         ("column_name", value(&c.name)),
         ("ordinal_position", value(number)),
-        ("column_default", value(c.default.clone())),
+        (
+            "column_default",
+            value(c.default.clone().filter(|_| !c.generated && c.identity.is_none())),
+        ),
         ("is_nullable", yes(!c.not_null)),
         ("data_type", value(data_type(c.pg_type))),
         ("character_maximum_length", value(length)),
@@ -150,10 +169,22 @@ fn column(s: &CatalogSnapshot, rows: &mut Rows, of: [&str; 2], number: i64, c: &
         ("udt_name", value(c.pg_type.name())),
         ("dtd_identifier", value(number.to_string())),
         ("is_self_referencing", yes(false)),
-        ("is_identity", yes(false)),
+        ("is_identity", yes(c.identity.is_some())),
+        (
+            "identity_generation",
+            match c.identity {
+                Some('a') => value("ALWAYS"),
+                Some(_) => value("BY DEFAULT"),
+                None => Value::Null,
+            },
+        ),
         ("identity_cycle", yes(false)),
-        ("is_generated", value("NEVER")),
-        ("is_updatable", yes(updatable)),
+        ("is_generated", value(if c.generated { "ALWAYS" } else { "NEVER" })),
+        (
+            "generation_expression",
+            value(c.default.clone().filter(|_| c.generated)),
+        ),
+        ("is_updatable", yes(updatable && !c.generated)),
     ]);
 }
 
@@ -163,7 +194,7 @@ fn views(s: &CatalogSnapshot, rows: &mut Rows) {
             ("table_catalog", value(&s.database)),
             ("table_schema", value(&schema.name)),
             ("table_name", value(&r.name)),
-            ("view_definition", value(r.definition.clone())),
+            ("view_definition", value(r.definition.as_deref().map(print::view))),
             ("check_option", value("NONE")),
             ("is_updatable", yes(false)),
             ("is_insertable_into", yes(false)),
@@ -181,35 +212,50 @@ struct Constraint<'a> {
     name: &'a str,
     kind: &'static str,
     columns: Vec<&'a str>,
+    deferrable: bool,
+    deferred: bool,
+    nulls_distinct: bool,
+    /// Of a foreign key: the place of each column in the key that it references.
+    places: Vec<Option<i64>>,
 }
 
 fn all_constraints(s: &CatalogSnapshot) -> Vec<Constraint<'_>> {
     let mut all = Vec::new();
     for (schema, relation) in s.relations() {
-        let mut add = |name, kind, numbers: &[i16]| {
-            let column = |&n: &i16| relation.columns.get(usize::try_from(n).ok()?.checked_sub(1)?);
-            let columns = numbers.iter().filter_map(column).map(|c| c.name.as_str()).collect();
-            all.push(Constraint {
-                schema: schema.name.as_str(),
-                table: relation.name.as_str(),
-                name,
-                kind,
-                columns,
-            });
+        let of = |name, kind, numbers: &[i16]| Constraint {
+            schema: schema.name.as_str(),
+            table: relation.name.as_str(),
+            name,
+            kind,
+            columns: numbers
+                .iter()
+                .filter_map(|&n| relation.column(n))
+                .map(|c| c.name.as_str())
+                .collect(),
+            deferrable: false,
+            deferred: false,
+            nulls_distinct: true,
+            places: Vec::new(),
         };
-        for i in relation.indexes.iter().filter(|i| i.primary || i.unique) {
-            add(
-                i.name.as_str(),
-                if i.primary { "PRIMARY KEY" } else { "UNIQUE" },
-                &i.columns,
-            );
+        for i in relation.indexes.iter().filter(|i| i.constraint) {
+            let kind = if i.primary { "PRIMARY KEY" } else { "UNIQUE" };
+            all.push(Constraint {
+                nulls_distinct: !i.nulls_not_distinct,
+                ..of(i.name.as_str(), kind, &i.columns)
+            });
         }
         for c in &relation.constraints {
-            add(
-                c.name.as_str(),
-                if c.kind == 'f' { "FOREIGN KEY" } else { "CHECK" },
-                &c.columns,
-            );
+            let kind = if c.kind == 'f' { "FOREIGN KEY" } else { "CHECK" };
+            let target = s
+                .relation(c.references)
+                .and_then(|(_, t)| target_index(t, &c.referenced_columns));
+            let place = |n: &i16| Some(target?.columns.iter().position(|at| at == n)? as i64 + 1);
+            all.push(Constraint {
+                deferrable: c.deferrable,
+                deferred: c.deferred,
+                places: c.referenced_columns.iter().map(place).collect(),
+                ..of(c.name.as_str(), kind, &c.columns)
+            });
         }
     }
     all
@@ -225,16 +271,23 @@ fn table_constraints(s: &CatalogSnapshot, rows: &mut Rows) {
             ("table_schema", value(c.schema)),
             ("table_name", value(c.table)),
             ("constraint_type", value(c.kind)),
-            ("is_deferrable", yes(false)),
-            ("initially_deferred", yes(false)),
+            ("is_deferrable", yes(c.deferrable)),
+            ("initially_deferred", yes(c.deferred)),
             ("enforced", yes(true)),
+            (
+                "nulls_distinct",
+                match c.kind {
+                    "UNIQUE" => yes(c.nulls_distinct),
+                    _ => Value::Null,
+                },
+            ),
         ]);
     }
 }
 
 fn key_column_usage(s: &CatalogSnapshot, rows: &mut Rows) {
     for c in all_constraints(s).into_iter().filter(|c| c.kind != "CHECK") {
-        for (position, column) in (1_i64..).zip(&c.columns) {
+        for (at, (position, column)) in (1_i64..).zip(&c.columns).enumerate() {
             rows.add(&[
                 ("constraint_catalog", value(&s.database)),
                 ("constraint_schema", value(c.schema)),
@@ -246,7 +299,7 @@ fn key_column_usage(s: &CatalogSnapshot, rows: &mut Rows) {
                 ("ordinal_position", value(position)),
                 (
                     "position_in_unique_constraint",
-                    value((c.kind == "FOREIGN KEY").then_some(position)),
+                    value(c.places.get(at).copied().flatten()),
                 ),
             ]);
         }
@@ -283,7 +336,7 @@ fn constraint_column_usage(s: &CatalogSnapshot, rows: &mut Rows) {
 fn referential_constraints(s: &CatalogSnapshot, rows: &mut Rows) {
     for (schema, _, c) in s.constraints().filter(|(_, _, c)| c.kind == 'f') {
         let target = s.relation(c.references);
-        let key = target.and_then(|(_, r)| r.indexes.iter().find(|i| i.columns == c.referenced_columns));
+        let key = target.and_then(|(_, r)| target_index(r, &c.referenced_columns));
         rows.add(&[
             ("constraint_catalog", value(&s.database)),
             ("constraint_schema", value(&schema.name)),
@@ -292,8 +345,8 @@ fn referential_constraints(s: &CatalogSnapshot, rows: &mut Rows) {
             ("unique_constraint_schema", value(target.map(|(t, _)| &t.name))),
             ("unique_constraint_name", value(key.map(|i| &i.name))),
             ("match_option", value("NONE")),
-            ("update_rule", value("NO ACTION")),
-            ("delete_rule", value("NO ACTION")),
+            ("update_rule", value(print::rule(c.on_update))),
+            ("delete_rule", value(print::rule(c.on_delete))),
         ]);
     }
 }
@@ -330,24 +383,60 @@ fn routines(s: &CatalogSnapshot, rows: &mut Rows) {
 }
 
 fn table_privileges(s: &CatalogSnapshot, rows: &mut Rows) {
-    for (schema, r) in s.relations() {
+    const KINDS: [&str; 7] = [
+        "SELECT",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "TRUNCATE",
+        "REFERENCES",
+        "TRIGGER",
+    ];
+    for (schema, r) in s.relations().filter(|(_, r)| r.kind != 'S') {
         let own = r.owner == s.user;
-        let kinds: &[&str] = if r.kind == 'r' {
-            &["INSERT", "SELECT", "UPDATE", "DELETE"]
-        } else {
-            &["SELECT"]
-        };
-        for kind in kinds {
-            rows.add(&[
-                ("grantor", value(&r.owner)),
-                ("grantee", value(&s.user)),
-                ("table_catalog", value(&s.database)),
-                ("table_schema", value(&schema.name)),
-                ("table_name", value(&r.name)),
-                ("privilege_type", value(*kind)),
-                ("is_grantable", yes(own)),
-                ("with_hierarchy", yes(*kind == "SELECT")),
-            ]);
+        let me = (s.user.as_str(), r.allowed);
+        let others = r
+            .grants
+            .iter()
+            .map(|(to, bits)| (to.as_str(), *bits))
+            .filter(|(to, _)| own && *to != s.user);
+        for (grantee, bits) in std::iter::once(me).chain(others) {
+            let kinds = KINDS.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0);
+            for (_, kind) in kinds {
+                rows.add(&[
+                    ("grantor", value(&r.owner)),
+                    ("grantee", value(if grantee == "public" { "PUBLIC" } else { grantee })),
+                    ("table_catalog", value(&s.database)),
+                    ("table_schema", value(&schema.name)),
+                    ("table_name", value(&r.name)),
+                    ("privilege_type", value(*kind)),
+                    ("is_grantable", yes(own && grantee == s.user)),
+                    ("with_hierarchy", yes(*kind == "SELECT")),
+                ]);
+            }
         }
+    }
+}
+
+fn sequences(s: &CatalogSnapshot, rows: &mut Rows) {
+    for (schema, r) in s.relations() {
+        let Some(q) = r.sequence.as_ref().filter(|q| !q.identity) else {
+            continue;
+        };
+        let bits = q.pg_type.size().saturating_mul(8);
+        rows.add(&[
+            ("sequence_catalog", value(&s.database)),
+            ("sequence_schema", value(&schema.name)),
+            ("sequence_name", value(&r.name)),
+            ("data_type", value(data_type(q.pg_type))),
+            ("numeric_precision", value(bits)),
+            ("numeric_precision_radix", value(2)),
+            ("numeric_scale", value(0)),
+            ("start_value", value(q.start.to_string())),
+            ("minimum_value", value(q.min.to_string())),
+            ("maximum_value", value(q.max.to_string())),
+            ("increment", value(q.increment.to_string())),
+            ("cycle_option", yes(q.cycle)),
+        ]);
     }
 }

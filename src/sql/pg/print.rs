@@ -1,7 +1,7 @@
 //! Catalog objects as SQL text: what the `pg_get_...def` functions print.
 
 use super::{
-    catalog::{CatalogSnapshot, IndexInfo, RelationInfo, SchemaInfo, quote_ident},
+    catalog::{CatalogSnapshot, ConstraintInfo, IndexInfo, RelationInfo, SchemaInfo, quote_ident},
     types,
 };
 
@@ -22,41 +22,142 @@ pub fn key_oid(index: i32) -> i32 {
 
 /// Names of the columns of these numbers, quoted where needed.
 pub fn columns(relation: &RelationInfo, numbers: &[i16]) -> Vec<String> {
-    let at = |&n: &i16| relation.columns.get(usize::try_from(n).ok()?.checked_sub(1)?);
-    numbers.iter().filter_map(at).map(|c| quote_ident(&c.name)).collect()
+    let names = numbers.iter().filter_map(|&n| relation.column(n));
+    names.map(|c| quote_ident(&c.name)).collect()
+}
+
+/// A key of an index as `pg_get_indexdef` prints it alone: a column, or an expression in its brackets.
+pub fn key(relation: &RelationInfo, index: &IndexInfo, at: usize) -> Option<String> {
+    let number = *index.columns.get(at)?;
+    if number != 0 {
+        return relation.column(number).map(|c| quote_ident(&c.name));
+    }
+    let text = index.keys.get(at)?.expression.as_deref()?;
+    // A call stands without brackets, any other expression within.
+    let call = text.ends_with(')') && text.starts_with(|c: char| c.is_alphabetic()) && one_call(text);
+    Some(if call { text.to_owned() } else { format!("({text})") })
+}
+
+/// Whether the first bracket closes at the end.
+fn one_call(text: &str) -> bool {
+    let mut depth = 0_u32;
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return at + 1 == text.len();
+                }
+            }
+            ' ' if depth == 0 => return false,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// `CREATE UNIQUE INDEX t_pkey ON public.t USING btree (id)`.
 pub fn index(schema: &SchemaInfo, relation: &RelationInfo, index: &IndexInfo) -> String {
-    let class = index
-        .operator_class
-        .as_deref()
-        .map(|c| format!(" {c}"))
-        .unwrap_or_default();
-    let columns: Vec<String> = columns(relation, &index.columns)
-        .iter()
-        .map(|c| format!("{c}{class}"))
-        .collect();
-    format!(
+    let mut keys = Vec::with_capacity(index.columns.len());
+    for at in 0..index.columns.len() {
+        let mut text = key(relation, index, at).unwrap_or_default();
+        if let Some(said) = index.keys.get(at) {
+            if let Some(class) = &said.operator_class {
+                text = format!("{text} {class}");
+            }
+            match (said.descending, said.nulls_first) {
+                (true, true) => text.push_str(" DESC"),
+                (true, false) => text.push_str(" DESC NULLS LAST"),
+                (false, true) => text.push_str(" NULLS FIRST"),
+                (false, false) => {}
+            }
+        }
+        keys.push(text);
+    }
+    let mut text = format!(
         "CREATE {}INDEX {} ON {}.{} USING {} ({})",
         if index.unique || index.primary { "UNIQUE " } else { "" },
         quote_ident(&index.name),
         quote_ident(&schema.name),
         quote_ident(&relation.name),
         index.method,
-        columns.join(", "),
-    )
+        keys.join(", "),
+    );
+    if !index.include.is_empty() {
+        text = format!("{text} INCLUDE ({})", columns(relation, &index.include).join(", "));
+    }
+    if index.nulls_not_distinct {
+        text.push_str(" NULLS NOT DISTINCT");
+    }
+    if !index.options.is_empty() {
+        text = format!("{text} WITH ({})", index.options.join(", "));
+    }
+    if let Some(predicate) = &index.predicate {
+        text = format!("{text} WHERE ({predicate})");
+    }
+    text
 }
 
 /// The definition of a constraint of any kind, or `None` when the OID is no constraint's.
 pub fn constraint(snapshot: &CatalogSnapshot, oid: i32) -> Option<String> {
-    if let Some((_, _, c)) = snapshot.constraints().find(|x| x.2.oid == oid) {
-        return Some(c.definition.clone());
+    if let Some((_, relation, c)) = snapshot.constraints().find(|x| x.2.oid == oid) {
+        return Some(match c.kind {
+            'f' => foreign_key(snapshot, relation, c),
+            _ => c.definition.clone(),
+        });
     }
-    let mut keys = snapshot.indexes().filter(|(_, _, i)| i.unique || i.primary);
+    let mut keys = snapshot.indexes().filter(|(_, _, i)| i.constraint);
     let (_, relation, index) = keys.find(|x| key_oid(x.2.oid) == oid)?;
-    let kind = if index.primary { "PRIMARY KEY" } else { "UNIQUE" };
+    let kind = match (index.primary, index.nulls_not_distinct) {
+        (true, _) => "PRIMARY KEY",
+        (_, true) => "UNIQUE NULLS NOT DISTINCT",
+        _ => "UNIQUE",
+    };
     Some(format!("{kind} ({})", columns(relation, &index.columns).join(", ")))
+}
+
+/// `FOREIGN KEY (a) REFERENCES t(b) ON DELETE CASCADE`.
+fn foreign_key(snapshot: &CatalogSnapshot, relation: &RelationInfo, c: &ConstraintInfo) -> String {
+    let referenced = snapshot.relation(c.references);
+    let names = referenced
+        .map(|(_, r)| columns(r, &c.referenced_columns))
+        .unwrap_or_default();
+    let mut text = format!(
+        "FOREIGN KEY ({}) REFERENCES {}({})",
+        columns(relation, &c.columns).join(", "),
+        snapshot.print_class(c.references),
+        names.join(", ")
+    );
+    for (when, action) in [("UPDATE", c.on_update), ("DELETE", c.on_delete)] {
+        if let Some(rule) = rule(action).filter(|rule| *rule != "NO ACTION") {
+            text = format!("{text} ON {when} {rule}");
+        }
+    }
+    if c.deferrable {
+        text.push_str(" DEFERRABLE");
+    }
+    if c.deferred {
+        text.push_str(" INITIALLY DEFERRED");
+    }
+    text
+}
+
+/// The query of a view as `pg_get_viewdef` prints it.
+pub fn view(definition: &str) -> String {
+    format!(" {};", definition.trim_end_matches(';'))
+}
+
+/// A referential action in words, by the letter that the catalog has.
+pub fn rule(action: char) -> Option<&'static str> {
+    Some(match action {
+        'a' => "NO ACTION",
+        'r' => "RESTRICT",
+        'c' => "CASCADE",
+        'n' => "SET NULL",
+        'd' => "SET DEFAULT",
+        _ => return None,
+    })
 }
 
 /// OIDs of the types in `query text, k integer DEFAULT 5`; `record` for one that is not served.

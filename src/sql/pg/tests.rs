@@ -19,8 +19,8 @@ use datafusion::{
 use super::{
     apply,
     catalog::{
-        CatalogSnapshot, ColumnInfo, ConstraintInfo, FunctionInfo, IndexInfo, RelationInfo, SchemaInfo, SettingInfo,
-        Snapshots, UserInfo,
+        CatalogSnapshot, ColumnInfo, ConstraintInfo, FunctionInfo, IndexInfo, KeyInfo, RelationInfo, SchemaInfo,
+        SettingInfo, Snapshots, UserInfo,
     },
     dialect, from, lateral, names, operators, subquery, types,
 };
@@ -36,33 +36,29 @@ impl Snapshots for Fake {
 }
 
 fn table(name: &str, oid: i32, columns: &[(&str, Scalar)]) -> RelationInfo {
-    let column = |&(name, scalar): &(&str, Scalar)| ColumnInfo {
-        name: name.into(),
-        pg_type: PgType::Scalar(scalar),
-        type_modifier: -1,
+    let column = |(number, &(name, scalar)): (i16, &(&str, Scalar))| ColumnInfo {
         not_null: name == "id",
-        default: None,
+        ..ColumnInfo::plain(number, name, scalar.into())
     };
     RelationInfo {
         name: name.into(),
         oid,
         kind: 'r',
         owner: "alice".into(),
-        comment: None,
-        definition: None,
-        columns: columns.iter().map(column).collect(),
+        columns: (1..).zip(columns).map(column).collect(),
         indexes: vec![IndexInfo {
             name: format!("{name}_pkey"),
             oid: oid + 1,
             columns: vec![1],
             unique: true,
             primary: true,
+            constraint: true,
             method: "btree".into(),
-            operator_class: None,
+            ..IndexInfo::default()
         }],
-        constraints: Vec::new(),
-        row_security: false,
         rows: -1.0,
+        allowed: 0x7f,
+        ..RelationInfo::default()
     }
 }
 
@@ -92,10 +88,12 @@ fn snapshot() -> CatalogSnapshot {
         name: "chunks_embedding".into(),
         oid: 20_025,
         columns: vec![3],
-        unique: false,
-        primary: false,
+        keys: vec![KeyInfo {
+            operator_class: Some("vector_cosine_ops".into()),
+            ..KeyInfo::default()
+        }],
         method: "hnsw".into(),
-        operator_class: Some("vector_cosine_ops".into()),
+        ..IndexInfo::default()
     });
     chunks.constraints.push(ConstraintInfo {
         name: "chunks_document_id_fkey".into(),
@@ -104,7 +102,9 @@ fn snapshot() -> CatalogSnapshot {
         columns: vec![2],
         references: 20_010,
         referenced_columns: vec![1],
-        definition: "FOREIGN KEY (document_id) REFERENCES documents(id)".into(),
+        on_update: 'a',
+        on_delete: 'a',
+        ..ConstraintInfo::default()
     });
     let mut costs = table("costs", 20_040, &[("date", Text), ("total_cost_usd", Numeric)]);
     costs.kind = 'v';
@@ -114,6 +114,7 @@ fn snapshot() -> CatalogSnapshot {
         name: name.into(),
         oid,
         relations,
+        ..SchemaInfo::default()
     };
     let user = |name: &str, oid, is_owner| UserInfo {
         name: name.into(),

@@ -8,7 +8,10 @@ use datafusion::arrow::{
 };
 use futures::future::BoxFuture;
 
-use super::rules::{Rules, shown};
+use super::{
+    rules::{Rules, shown},
+    security::Judge,
+};
 use crate::{
     error::{Code, Error, Result},
     limits,
@@ -105,9 +108,10 @@ fn duplicate(def: &TableDef, index: &IndexDef, columns: &[ArrayRef], at: usize) 
 }
 
 impl Session {
-    /// Judges rows as they are to be: NOT NULL, CHECK. Gives them with their generated columns.
-    pub(super) async fn judged(&self, rules: &Rules, rows: RecordBatch) -> Result<RecordBatch> {
+    /// Judges rows as they are to be: row policies, NOT NULL, CHECK. Gives them with their generated columns.
+    pub(super) async fn judged(&self, rules: &Rules, rows: RecordBatch, judges: &[Judge]) -> Result<RecordBatch> {
         let rows = rules.generate(self, rows).await?;
+        self.check_policies(&rules.def, judges, &rows).await?;
         rules.check(self, &rows).await?;
         Ok(rows)
     }

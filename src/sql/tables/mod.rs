@@ -1,20 +1,66 @@
-//! A tenant's own tables in SQL: what statements plan, write and check.
+//! A tenant's own tables, views and sequences in SQL: what makes, changes, writes and reads them.
 //!
+//! What exists:
+//! - [`parse`], [`parse_create`], [`parse_alter`], [`parse_column`], [`cursor`]: statements from tokens into [`ddl`]; [`run`] runs them
+//! - [`definitions`]: a change of the catalog; [`create`], [`create_as`], [`constraint`], [`index`], [`alter`],
+//!   [`rename`], [`drop`], [`view`], [`policy`], [`schema`], [`sequences`]: the changes that there are
+//! - [`validate`]: rows that are there already, judged by what was added; [`rewrite`]: rows written anew
+//! - [`rights`]: who may do what; [`names`], [`types`], [`expressions`], [`references`]: parts of definitions
+//! - [`temporary`]: tables of one session; [`describe`]: all of it for `pg_catalog`
+//!
+//! Reading: [`provider`], [`scan`], [`lookup`]; [`security`]: what row policies let pass.
+//!
+//! Writing:
 //! - [`pieces`], [`compute`]: parts of a statement planned alone, and computed over rows at hand
 //! - [`rules`], [`assign`]: what a table asks of its rows, and the way of a value into a column
 //! - [`write`], [`insert`], [`conflict`], [`by_key`]: statements planned
-//! - [`change`], [`apply`], [`foreign`]: statements run
-//! - [`target`]: the written table as its plan reads it
+//! - [`change`], [`upsert`], [`apply`], [`foreign`]: statements run
+//! - [`truncate`], [`copy_in`]: the others that write; [`locking`]: SELECT that locks
 
+mod alter;
 mod apply;
 mod assign;
 mod by_key;
 mod change;
 mod compute;
 mod conflict;
+pub(super) mod copy_in;
+mod constraint;
+mod create;
+mod create_as;
+pub(super) mod cursor;
+pub(super) mod ddl;
+mod definitions;
+pub(super) mod describe;
+mod drop;
+mod expressions;
 mod foreign;
+mod index;
 mod insert;
+pub(super) mod locking;
+mod lookup;
+mod names;
+pub(super) mod parse;
+mod parse_alter;
+mod parse_column;
+mod parse_create;
 pub(super) mod pieces;
+mod policy;
+pub(super) mod provider;
+mod references;
+mod rename;
+mod rewrite;
+pub(super) mod rights;
 pub(super) mod rules;
-mod target;
+mod run;
+mod scan;
+mod schema;
+mod security;
+mod sequences;
+pub(super) mod temporary;
+mod truncate;
+mod types;
+mod upsert;
+mod validate;
+mod view;
 pub(super) mod write;

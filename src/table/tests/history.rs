@@ -47,7 +47,8 @@ type Model = BTreeMap<RowId, (i64, Option<i32>)>;
 
 struct World {
     tenant: Tenant,
-    tables: Arc<Tables>,
+    /// `None` for a moment only: while it is opened again.
+    tables: Option<Arc<Tables>>,
     note: Oid,
     base: Database,
     writes: WriteSet,
@@ -66,7 +67,7 @@ impl World {
         base.table(note).await.expect("the table");
         Self {
             tenant,
-            tables,
+            tables: Some(tables),
             note,
             old: (base.clone(), Model::new()),
             base,
@@ -77,6 +78,10 @@ impl World {
         }
     }
 
+    fn tables(&self) -> &Arc<Tables> {
+        self.tables.as_ref().expect("tables")
+    }
+
     fn pick(&self, row: usize) -> Option<RowId> {
         let nth = row.checked_rem(self.now.len())?;
         self.now.keys().nth(nth).copied()
@@ -85,14 +90,14 @@ impl World {
     fn begin(&mut self) {
         self.writes = WriteSet::default();
         self.savepoint = None;
-        self.base = self.tables.latest();
+        self.base = self.tables().latest();
     }
 
     async fn take(&mut self, step: Step) {
         let note = self.note;
         match step {
             Step::Insert { id, rank } => {
-                let row = self.tables.allocate_rows(note, 1);
+                let row = self.tables().allocate_rows(note, 1);
                 self.writes.insert(note, row, super::row(id, "text", rank));
                 self.now.insert(row, (id, rank));
             }
@@ -100,7 +105,7 @@ impl World {
                 let view = self.base.with(&self.writes).expect("a view");
                 let notes: Vec<_> = (0..rows as i64).map(|n| (n, "text", Some(1))).collect();
                 let block = batch(&super::note(note), &notes);
-                let block = self.tables.write_block(&view, note, &block).await.expect("a block");
+                let block = self.tables().write_block(&view, note, &block).await.expect("a block");
                 let first = block.first_row();
                 self.now
                     .extend((0..rows).map(|n| (first + n as u64, (n as i64, Some(1)))));
@@ -125,11 +130,11 @@ impl World {
             }
             Step::Truncate => {
                 self.now.clear();
-                self.writes.truncate(note, self.tables.allocate_oids(1));
+                self.writes.truncate(note, self.tables().allocate_oids(1));
             }
             Step::Savepoint => {
                 self.savepoint = Some((self.writes.clone(), self.now.clone()));
-                self.old = (self.tables.latest(), self.committed.clone());
+                self.old = (self.tables().latest(), self.committed.clone());
             }
             Step::RollBackToSavepoint => {
                 if let Some((writes, now)) = self.savepoint.clone() {
@@ -141,30 +146,29 @@ impl World {
                 self.begin();
             }
             Step::Commit => {
-                commit(&self.tables, &self.tenant, &self.writes)
+                commit(self.tables(), &self.tenant, &self.writes)
                     .await
                     .expect("a commit");
                 self.committed = self.now.clone();
                 self.begin();
             }
             Step::CommitDuringFold => {
-                let tables = self.tables.clone();
+                let tables = self.tables().clone();
                 let fold = tokio::spawn(async move { tables.fold(note).await });
                 tokio::task::yield_now().await;
-                commit(&self.tables, &self.tenant, &self.writes)
+                commit(self.tables(), &self.tenant, &self.writes)
                     .await
                     .expect("a commit");
                 self.committed = self.now.clone();
                 fold.await.expect("a fold").expect("a fold");
                 self.begin();
             }
-            Step::Fold => self.tables.fold(note).await.expect("a fold"),
+            Step::Fold => self.tables().fold(note).await.expect("a fold"),
             Step::Reopen => {
                 self.now = self.committed.clone();
-                // A process that is gone folds no more.
-                std::mem::forget(self.tables.gate(note).lock_owned().await);
-                self.tables = Tables::open(self.tenant.clone()).await.expect("tables");
-                self.base = self.tables.latest();
+                close(self.tables.take().expect("tables")).await;
+                self.tables = Some(Tables::open(self.tenant.clone()).await.expect("tables"));
+                self.base = self.tables().latest();
                 self.base.table(note).await.expect("the table");
                 // One from before would belong to a process that is gone.
                 self.old = (self.base.clone(), self.committed.clone());
@@ -175,7 +179,7 @@ impl World {
 
     async fn check(&self) {
         check(&self.base.with(&self.writes).expect("a view"), self.note, &self.now).await;
-        check(&self.tables.latest(), self.note, &self.committed).await;
+        check(&self.tables().latest(), self.note, &self.committed).await;
         check(&self.old.0, self.note, &self.old.1).await;
     }
 }

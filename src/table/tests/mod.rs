@@ -1,8 +1,12 @@
 //! Tests of the tables: what a transaction and a restart see, against a store in memory and one on disk.
 
+mod altering;
+mod folding;
 mod history;
+mod keeping;
 mod locking;
 mod numbers;
+mod speed;
 mod storing;
 mod values;
 
@@ -20,7 +24,7 @@ use super::{
 use crate::{
     codec::pgtype::Scalar,
     error::{Code, Result},
-    tenant::{Directory, Tenant, testing},
+    tenant::{Directory, MasterKey, OpenOptions, Tenant, testing},
 };
 
 /// A directory with the tenant `acme`.
@@ -28,6 +32,38 @@ async fn acme() -> (Arc<Directory>, Tenant) {
     let directory = testing::directory(&["acme"]).await;
     let tenant = testing::tenant(&directory, "acme", "owner", "secret");
     (directory, tenant)
+}
+
+/// The same tenant on a disk, in a folder.
+async fn on_disk() -> (tempfile::TempDir, Tenant) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = opened(&folder);
+    testing::populate(&directory, "operator's", &["acme"]).await;
+    let tenant = testing::tenant(&directory, "acme", "owner", "secret");
+    (folder, tenant)
+}
+
+/// The directory in a folder, which nothing else has open.
+fn opened(folder: &tempfile::TempDir) -> Arc<Directory> {
+    Directory::open(options(folder)).expect("a directory").0
+}
+
+fn options(folder: &tempfile::TempDir) -> OpenOptions {
+    OpenOptions {
+        data: folder.path().join("data"),
+        master_key: MasterKey::File(None),
+        min_free_bytes: 0,
+        admin_password: Some("operator's".to_owned()),
+    }
+}
+
+/// Waits until nothing works on the tables any more, as after the end of a process.
+async fn close(tables: Arc<Tables>) {
+    let left = Arc::downgrade(&tables);
+    drop(tables);
+    while left.strong_count() > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
 }
 
 fn column(id: u16, name: &str, scalar: Scalar) -> ColumnDef {
