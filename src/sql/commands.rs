@@ -139,13 +139,24 @@ impl Session {
                         ));
                     }
                     self.discard_all();
+                    self.discard_temporary().await?;
                     return done("DISCARD ALL");
+                }
+                if matches!(object_type, DiscardObject::TEMP) {
+                    self.discard_temporary().await?;
                 }
                 done(match object_type {
                     DiscardObject::PLANS => "DISCARD PLANS",
                     DiscardObject::SEQUENCES => "DISCARD SEQUENCES",
                     _ => "DISCARD TEMP",
                 })
+            }
+            Statement::Truncate(truncate) => {
+                self.truncate(truncate).await?;
+                if self.status == Status::Idle {
+                    self.commit().await?;
+                }
+                done("TRUNCATE TABLE")
             }
             _ => Err(Error::new(Code::Unsupported, "this statement is not supported")),
         }
@@ -160,6 +171,9 @@ impl Session {
         }
         match &*self.world {
             World::Tenant(world) => {
+                if let UserStatement::Drop { names, .. } = statement {
+                    world.check_owns_nothing(names).await?;
+                }
                 self.point_of_no_return();
                 statement.run(world).await?;
                 if statement.is_own_password(&world.user) {
@@ -169,6 +183,17 @@ impl Session {
             World::Operator(_) => return Err(UserStatement::refuse_operator()),
         }
         done(statement.tag())
+    }
+
+    async fn discard_temporary(&self) -> Result<()> {
+        match &*self.world {
+            World::Tenant(_) if self.status != Status::Idle => Err(Error::new(
+                Code::ActiveTransaction,
+                "temporary tables cannot be discarded inside a transaction block",
+            )),
+            World::Tenant(world) => world.discard_temporary().await,
+            World::Operator(_) => Ok(()),
+        }
     }
 
     fn run_set(&mut self, set: &Set) -> Result<Answer> {

@@ -146,6 +146,7 @@ impl Session {
             Some(def) => def,
             None if with.is_none() => return self.plan_write(statement, parsed, declared),
             None => {
+                self.target(&written_name(&statement)?)?;
                 return Err(Error::new(
                     Code::Unsupported,
                     "WITH is not supported in a write of this relation",

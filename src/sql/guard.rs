@@ -475,6 +475,7 @@ fn allow(statement: &Statement) -> Result<()> {
     match statement {
         Statement::Query(query) => allow_query(query),
         Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => allow_parts(statement),
+        Statement::Truncate(truncate) if truncate.partitions.is_none() && truncate.on_cluster.is_none() => Ok(()),
         Statement::Explain { statement, .. } => allow(statement),
         Statement::Prepare { statement, .. } => allow(statement),
         Statement::Set(_)

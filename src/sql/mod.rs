@@ -45,9 +45,11 @@ mod rewrite;
 mod run;
 mod session;
 mod settings;
+mod shown;
 mod spelling;
 mod startup;
 mod statement;
+mod statements;
 mod tables;
 #[cfg(test)]
 mod testing;

@@ -29,7 +29,7 @@ use super::{
     planner::Context,
     rewrite,
     session::{Column, Session},
-    tables::{pieces::Extra, write::TableWrite},
+    tables::{locking::LockingQuery, pieces::Extra, write::TableWrite},
     world::World,
 };
 use crate::{
@@ -86,6 +86,8 @@ pub(super) enum Plan {
     Write(Box<dml::Write>),
     /// Of a table of the tenant's own.
     TableWrite(Box<TableWrite>),
+    /// A query that locks rows.
+    Locking(Box<LockingQuery>),
     /// Anything else: run from its syntax.
     Command,
 }
@@ -128,6 +130,7 @@ impl Session {
         match &**statement {
             Statement::Query(query) => match written(query) {
                 Some((with, write)) => self.plan_any_write(write, with, parsed, declared),
+                None if !query.locks.is_empty() => self.plan_locking((**query).clone(), parsed, declared),
                 None => self.plan_query((**statement).clone(), parsed, declared, "SELECT"),
             },
             Statement::Explain { .. } => Ok(command(vec![super::explain::explain_column(statement)?])),

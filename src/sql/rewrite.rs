@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::{dialect::PostgreSqlDialect, parser::Parser};
 
 use super::{
     functions::{self, Function, Kind},
+    tables,
     world::World,
 };
 use crate::{
@@ -176,6 +177,14 @@ impl VisitorMut for Dialect<'_> {
         match self.arrange(function, std::mem::take(args)) {
             Ok(arranged) => *args = arranged,
             Err(error) => return ControlFlow::Break(error),
+        }
+        if function.name == "vector_search" {
+            let args = std::mem::take(args);
+            match tables::nearest::search(self.world, &args) {
+                Ok(Some(query)) => tables::nearest::replace(factor, query),
+                Ok(None) => tables::nearest::give_back(factor, args),
+                Err(error) => return ControlFlow::Break(error),
+            }
         }
         ControlFlow::Continue(())
     }

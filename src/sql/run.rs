@@ -16,6 +16,7 @@ use super::{
     kept::{self, Taken},
     prepared::{self, Plan, Prepared, Query},
     session::{Answer, RowStream, RowTag, Session, Status},
+    shown,
     world::World,
     yielding,
 };
@@ -39,9 +40,11 @@ impl Session {
         }
         if let (Plan::TableWrite(write), World::Tenant(world)) = (&prepared.plan, &*self.world) {
             self.check_writable(write.word())?;
-            // Before the statement looks at anything: what it waits for here it sees.
-            world.lock_for_writing(write.def.oid).await?;
-            world.begin_statement()?;
+            if !write.locks_late() {
+                // Before the statement looks at anything: what it waits for here it sees.
+                world.lock_for_writing(write.def.oid).await?;
+                world.begin_statement()?;
+            }
         }
         if !self.is_current(prepared)? {
             let again = Arc::new(self.plan(&prepared.parsed, &prepared.declared)?);
@@ -54,6 +57,7 @@ impl Session {
             Plan::Query(query) => self.run_query(query, prepared, params).await,
             Plan::Write(write) => self.run_write(write, prepared, params).await,
             Plan::TableWrite(write) => self.run_table_write(write, prepared, params).await,
+            Plan::Locking(query) => self.run_locking(query, prepared, params).await,
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
                 Kind::Ddl(ddl) => self.run_ddl(ddl).await,
@@ -78,6 +82,14 @@ impl Session {
                 let _ = &running;
             })),
             None => rows,
+        };
+        let rows = match shown::any_named(&prepared.columns) {
+            true => shown::by_name(
+                &prepared.columns,
+                rows,
+                self.catalog.snapshot().map_err(from_datafusion)?,
+            ),
+            false => rows,
         };
         let (columns, tag) = (prepared.columns.clone(), RowTag(query.tag));
         if !query.effect {

@@ -95,7 +95,12 @@ impl TenantState {
     /// # Errors
     /// Those of reading the catalog.
     pub(super) async fn tables(&self) -> Result<&Arc<Tables>> {
-        let open = || Tables::open(self.meter.tenant().clone());
+        let open = || async {
+            let tenant = self.meter.tenant();
+            let tables = Tables::open(tenant.clone()).await?;
+            super::tables::temporary::forget(tenant, &tables, None).await?;
+            Ok(tables)
+        };
         self.tables.get_or_try_init(open).await
     }
 }
@@ -266,6 +271,9 @@ impl Session {
             return Err(Error::internal("a column's sequence is gone"));
         };
         let numbers = world.tables().await?.sequences().next(def, count as u64).await?;
+        if let Some(last) = numbers.last() {
+            world.given.lock().note(sequence, *last);
+        }
         Ok(Arc::new(Int64Array::from(numbers)))
     }
 

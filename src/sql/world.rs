@@ -21,6 +21,7 @@ use super::{
     documents::{self, Chunk, Document},
     embedding::Embeddings,
     engine::Engine,
+    functions::sequences::Given,
     listen::{self, Told},
     settings::CallSettings,
     statement::Desk,
@@ -70,6 +71,8 @@ pub(super) struct TenantWorld {
     pub(super) trail: Mutex<Trail>,
     /// The end user for whom a service acts.
     pub(super) acting_for: Mutex<Option<String>>,
+    /// What its statements got of sequences.
+    pub(super) given: Mutex<Given>,
     /// The schema of its temporary tables, once it makes one.
     pub(super) temporary: OnceLock<String>,
 }

@@ -28,6 +28,7 @@ use super::{
     guard::{Kind, Parsed},
     relations::{Change, Relation},
     session::{Answer, Column, RowStream, Session, Status},
+    tables::copy_in::CopyTable,
     words::Words,
     world::World,
 };
@@ -99,6 +100,8 @@ pub struct CopyTarget {
 pub(super) enum CopyInto {
     /// A relation of the fixed ones.
     Relation(&'static Relation),
+    /// A table of the tenant's own.
+    Table(Box<CopyTable>),
 }
 
 impl Copy {
@@ -237,6 +240,14 @@ impl Session {
 
     /// What a `COPY table (columns) FROM STDIN` writes.
     fn copy_target(&self, table: &ObjectName, columns: &[String]) -> Result<CopyTarget> {
+        if let Some(def) = self.own_table(table)? {
+            let (into, columns) = self.copy_table(&def, columns)?;
+            return Ok(CopyTarget {
+                name: def.name.clone(),
+                columns,
+                into: CopyInto::Table(Box::new(into)),
+            });
+        }
         let relation = self.target(table)?;
         if relation.write.is_none() {
             let error = Error::new(
@@ -283,12 +294,21 @@ impl Session {
         target: &CopyTarget,
         rows: impl Stream<Item = Result<RecordBatch>> + Unpin,
     ) -> Result<u64> {
-        let count = match target.into {
+        let count = match &target.into {
+            CopyInto::Table(table) => {
+                let count = self.copy_into_table(table, rows).await?;
+                self.world.tenant()?.wrote(count);
+                count
+            }
             CopyInto::Relation(relation) => self.copy_into_relation(relation, target, rows).await?,
         };
+        if let World::Tenant(world) = &*self.world {
+            world.wrote(count);
+        }
         if self.status == Status::Idle {
             self.commit().await?;
         }
+        self.trail_ended(false);
         Ok(count)
     }
 

@@ -68,6 +68,13 @@ impl Args {
         }
     }
 
+    pub(in crate::sql) fn bigint(&self, i: usize) -> Result<i64> {
+        match self.value(i) {
+            ScalarValue::Int64(Some(n)) => Ok(*n),
+            _ => Err(self.missing(i)),
+        }
+    }
+
     pub(in crate::sql) fn int(&self, i: usize) -> Result<i64> {
         self.int_or_null(i).ok_or_else(|| self.missing(i))
     }

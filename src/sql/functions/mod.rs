@@ -3,6 +3,7 @@
 //! Registration, argument defaults, `\df` and the tests all iterate [`all`] of them. Pure vector
 //! functions, which hold nothing of a session, are in [`vector`].
 
+mod advisory;
 mod ai;
 pub(super) mod answers;
 mod args;
@@ -11,6 +12,7 @@ mod fine_tuning;
 mod operator;
 mod owner;
 pub(super) mod scalar;
+pub(super) mod sequences;
 pub(super) mod server;
 pub(super) mod settings;
 pub(super) mod vector;
@@ -69,6 +71,7 @@ pub(super) struct Parameter {
 pub(super) enum Kind {
     Text,
     Int,
+    BigInt,
     Bool,
     Float,
     Date,
@@ -85,6 +88,7 @@ impl Kind {
         PgType::Scalar(match self {
             Self::Text | Self::Query => Scalar::Text,
             Self::Int => Scalar::Int4,
+            Self::BigInt => Scalar::Int8,
             Self::Bool => Scalar::Bool,
             Self::Float => Scalar::Float8,
             Self::Date => Scalar::Date,
@@ -157,6 +161,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Function> {
         .chain(conversations::FUNCTIONS)
         .chain(owner::FUNCTIONS)
         .chain(operator::FUNCTIONS)
+        .chain(sequences::FUNCTIONS)
 }
 
 /// Whether a function changes something, so that its result may be shown only after the commit.

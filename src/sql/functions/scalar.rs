@@ -99,7 +99,8 @@ impl AsyncScalarUDFImpl for Bound {
         let rows = (0..args.number_rows)
             .map(|row| row_args(&args.args, row))
             .collect::<DfResult<Vec<_>>>()?;
-        let values = match self.function.effect {
+        let one_by_one = self.function.effect || super::sequences::NAMES.contains(&self.function.name);
+        let values = match one_by_one {
             true => self.one_by_one(rows).await?,
             false => self.once_each(rows).await?,
         };

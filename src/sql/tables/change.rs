@@ -4,25 +4,26 @@
 //! are still the same: if not, READ COMMITTED looks again at what is committed and computes anew, with the locks kept,
 //! and the higher levels fail with 40001. Only then is anything written.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use datafusion::{
     arrow::{
-        array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array, new_null_array},
-        compute::{concat, concat_batches, filter_record_batch, take},
+        array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array},
+        compute::{concat, concat_batches, filter_record_batch},
         datatypes::{Schema, SchemaRef, UInt64Type},
     },
     common::ScalarValue,
 };
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 
 use super::{
-    apply::{Changed, Effects, keys_of, places_of, read_rows, taken},
+    apply::{Changed, Effects},
     assign,
     compute::Compute,
-    conflict::{Conflict, ConflictUpdate},
     insert::{InsertPlan, Source, assigned_columns},
+    rights::{self, Privilege},
     rules::Rules,
+    security::Judge,
     write::{Action, ChangePlan, Set, TableWrite},
 };
 use crate::{
@@ -32,12 +33,13 @@ use crate::{
         complaints::from_datafusion,
         prepared::{self, Prepared},
         run::gather,
-        session::{Answer, RowStream, RowTag, Session, Status},
+        session::{Answer, RowTag, Session, Status},
         transaction::Isolation,
+        world::TenantWorld,
     },
     table::{
         Mode, Resource,
-        schema::{KeyOf, RowId, TableDef},
+        schema::{KeyOf, PolicyCommand, Relation, RowId, TableDef},
     },
 };
 
@@ -76,6 +78,7 @@ impl Session {
             .iter()
             .map(|value| value.to_array().map_err(from_datafusion))
             .collect::<Result<_>>()?;
+        self.check_rights(write)?;
         let done = match &write.action {
             Action::Insert(plan) => self.run_insert(write, plan, &params, &prepared.parameters).await?,
             Action::Update(change) => self.run_change(write, change, &params, true).await?,
@@ -85,6 +88,7 @@ impl Session {
             (Some(compute), Some((rows, beside))) => Some(self.returned(compute, rows, beside, &params).await?),
             _ => None,
         };
+        self.world.tenant()?.wrote(done.count);
         if self.status == Status::Idle {
             self.commit().await?;
         }
@@ -98,6 +102,27 @@ impl Session {
                 tag: RowTag(write.tag()),
             },
         })
+    }
+
+    /// Refuses what the user may not do with the table.
+    fn check_rights(&self, write: &TableWrite) -> Result<()> {
+        let world = self.world.tenant()?;
+        let table = Relation::Table(write.def.clone());
+        let own = match &write.action {
+            Action::Insert(_) => Privilege::Insert,
+            Action::Update(_) => Privilege::Update,
+            Action::Delete(_) => Privilege::Delete,
+        };
+        rights::require(world, &table, own)?;
+        if let Action::Insert(plan) = &write.action
+            && plan.conflict.as_ref().is_some_and(|conflict| conflict.update.is_some())
+        {
+            rights::require(world, &table, Privilege::Update)?;
+        }
+        match write.reads {
+            true => rights::require(world, &table, Privilege::Select),
+            false => Ok(()),
+        }
     }
 
     /// RETURNING.
@@ -169,7 +194,13 @@ impl Session {
                 let new = self
                     .with_sets(&write.rules, &read.old, &change.sets, &read.sets)
                     .await?;
-                let new = self.judged(&write.rules, new).await?;
+                let new = self
+                    .judged(
+                        &write.rules,
+                        new,
+                        &[Judge::new_rows(PolicyCommand::Update, write.reads)],
+                    )
+                    .await?;
                 let changed = Changed {
                     ids: read.ids,
                     old: read.old,
@@ -220,7 +251,7 @@ impl Session {
     }
 
     /// Rows with their new values.
-    async fn with_sets(
+    pub(super) async fn with_sets(
         &self,
         rules: &Rules,
         old: &RecordBatch,
@@ -273,10 +304,13 @@ impl Session {
                 let mut stream = self.stream(self.physical_of(query, *optimized).await?)?;
                 let (first, more) = ahead(&mut stream).await?;
                 if more && plan.conflict.is_none() && write.returning.is_none() {
-                    let source = Box::pin(futures::stream::iter(first.into_iter().map(Ok)).chain(stream));
-                    let count = self.insert_many(write, plan, from, source).await?;
+                    let source = futures::stream::iter(first.into_iter().map(Ok)).chain(stream);
+                    let count = self.insert_many(rules, plan, from, source).await?;
                     return Ok(Done { count, rows: None });
                 }
+                let world = self.world.tenant()?;
+                world.lock_for_writing(def.oid).await?;
+                still_current(world, def)?;
                 let mut all = first;
                 all.extend(gather(stream).await?);
                 let mut parts = Vec::with_capacity(all.len());
@@ -287,8 +321,12 @@ impl Session {
                 }
                 concat_batches(&rules.schema, &parts).map_err(Error::internal)?
             }
+            Source::Given => return Err(Error::internal("a COPY is no INSERT")),
         };
-        let rows = self.judged(rules, rows).await?;
+        let reads = write.returning.is_some() || plan.conflict.is_some();
+        let rows = self
+            .judged(rules, rows, &[Judge::new_rows(PolicyCommand::Insert, reads)])
+            .await?;
         let mut effects = Effects::default();
         let (count, rows) = match &plan.conflict {
             None => {
@@ -308,7 +346,7 @@ impl Session {
     }
 
     /// Rows of all columns: those that are given, and defaults.
-    async fn completed(
+    pub(super) async fn completed(
         &self,
         rules: &Rules,
         plan: &InsertPlan,
@@ -357,14 +395,15 @@ impl Session {
     /// So many rows that they become blocks at once, and the table is locked instead of their keys.
     pub(super) async fn insert_many(
         &self,
-        write: &TableWrite,
+        rules: &Rules,
         plan: &InsertPlan,
         from: &[assign::From],
-        mut rows: RowStream,
+        mut rows: impl Stream<Item = Result<RecordBatch>> + Unpin,
     ) -> Result<u64> {
         let world = self.world.tenant()?;
-        let (def, rules) = (&write.def, &write.rules);
+        let def = &rules.def;
         world.lock(Resource::Table(def.oid), Mode::Exclusive).await?;
+        still_current(world, def)?;
         let tables = world.tables().await?;
         let mut count = 0;
         let mut effects = Effects::default();
@@ -376,8 +415,10 @@ impl Session {
             let given = assigned_columns(def, &plan.places, from, &part)?;
             let given = given.into_iter().map(|c| vec![Some(c)]).collect();
             let part = self.completed(rules, plan, given, part.num_rows()).await?;
-            let part = self.judged(rules, part).await?;
-            self.claim_keys(def, &part).await?;
+            let part = self
+                .judged(rules, part, &[Judge::new_rows(PolicyCommand::Insert, false)])
+                .await?;
+            self.claim_keys(rules, &part).await?;
             let newest = world.newest()?;
             newest.table(def.oid).await?;
             let newest = world.newest()?;
@@ -392,172 +433,23 @@ impl Session {
         self.settle(effects).await?;
         Ok(count)
     }
-
-    /// ON CONFLICT. Gives the rows that were inserted or updated, in order.
-    async fn insert_or(
-        &self,
-        rules: &Rules,
-        conflict: &Conflict,
-        rows: RecordBatch,
-        params: &[ArrayRef],
-        effects: &mut Effects,
-    ) -> Result<RecordBatch> {
-        let (fresh, there) = self.conflicts(rules, conflict, &rows).await?;
-        let inserted = taken(&rows, &fresh)?;
-        let mut of: Vec<(usize, RecordBatch, usize)> = Vec::new();
-        if let Some(update) = &conflict.update {
-            let (at, new) = self
-                .update_conflicting(rules, update, &rows, there, params, effects)
-                .await?;
-            of.extend(at.into_iter().enumerate().map(|(i, at)| (at, new.clone(), i)));
-        }
-        self.insert_rows(rules, &inserted, effects).await?;
-        of.extend(fresh.iter().enumerate().map(|(i, at)| (*at, inserted.clone(), i)));
-        of.sort_by_key(|(at, ..)| *at);
-        let parts: Vec<RecordBatch> = of.iter().map(|(_, rows, i)| rows.slice(*i, 1)).collect();
-        concat_batches(&rules.schema, &parts).map_err(Error::internal)
-    }
-
-    /// Which rows are new, and which are there already under which number.
-    async fn conflicts(
-        &self,
-        rules: &Rules,
-        conflict: &Conflict,
-        rows: &RecordBatch,
-    ) -> Result<(Vec<usize>, Vec<(usize, RowId)>)> {
-        let world = self.world.tenant()?;
-        let def = &rules.def;
-        let judges = |oid| conflict.arbiters.is_empty() || conflict.arbiters.contains(&oid);
-        let indexes: Vec<_> = def.indexes.iter().filter(|i| i.unique && judges(i.oid)).collect();
-        let mut there: HashMap<usize, RowId> = HashMap::new();
-        let mut skipped = vec![false; rows.num_rows()];
-        for index in indexes {
-            let Some(places) = places_of(def, index).filter(|_| index.predicate.is_none()) else {
-                continue;
-            };
-            let columns: Vec<ArrayRef> = places.iter().map(|&p| rows.column(p).clone()).collect();
-            let keys = keys_of(index, &columns, rows.num_rows())?;
-            let present: Vec<_> = keys.iter().flatten().cloned().collect();
-            world.lock_keys(def.oid, index.oid, &present, Mode::Exclusive).await?;
-            let table = world.newest()?.table(def.oid).await?;
-            let mut seen = std::collections::HashSet::new();
-            for (at, key) in keys.iter().enumerate() {
-                let Some(key) = key else { continue };
-                match table.lookup(index.oid, key).first() {
-                    Some(row) => {
-                        there.entry(at).or_insert(*row);
-                    }
-                    None if there.contains_key(&at) || skipped[at] => {}
-                    None if seen.insert(key) => {}
-                    // The same key twice in one statement.
-                    None if conflict.update.is_none() => skipped[at] = true,
-                    None => return Err(second_time()),
-                }
-            }
-        }
-        let fresh = (0..rows.num_rows())
-            .filter(|at| !there.contains_key(at) && !skipped[*at])
-            .collect();
-        let mut there: Vec<(usize, RowId)> = there.into_iter().collect();
-        there.sort_unstable();
-        Ok((fresh, there))
-    }
-
-    /// DO UPDATE. Gives the places of the rows that were updated, and the rows as they are then.
-    async fn update_conflicting(
-        &self,
-        rules: &Rules,
-        update: &ConflictUpdate,
-        rows: &RecordBatch,
-        there: Vec<(usize, RowId)>,
-        params: &[ArrayRef],
-        effects: &mut Effects,
-    ) -> Result<(Vec<usize>, RecordBatch)> {
-        let world = self.world.tenant()?;
-        let def = &rules.def;
-        let none = || Ok((Vec::new(), RecordBatch::new_empty(rules.schema.clone())));
-        if there.is_empty() {
-            return none();
-        }
-        let ids: Vec<RowId> = there.iter().map(|(_, row)| *row).collect();
-        let mut distinct = ids.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let mode = match sets_a_key(def, &update.sets) {
-            true => Mode::Exclusive,
-            false => Mode::NoKeyExclusive,
-        };
-        world.lock_rows(def.oid, &distinct, mode).await?;
-        if world.isolation() != Isolation::ReadCommitted && !world.unchanged(def.oid, &distinct)? {
-            return Err(concurrent());
-        }
-        // Keys are locked, so these are the rows that have them: as they are by now.
-        let (found, old) = read_rows(&world.newest()?, def, &ids).await?;
-        if found.len() != ids.len() {
-            return Err(concurrent());
-        }
-        let places: Vec<usize> = there.iter().map(|(at, _)| *at).collect();
-        let excluded = taken(rows, &places)?;
-        let both = old.columns().iter().chain(excluded.columns()).cloned().collect();
-        let fields = old
-            .schema()
-            .fields()
-            .iter()
-            .chain(excluded.schema().fields())
-            .cloned()
-            .collect::<Vec<_>>();
-        let both = batch(Arc::new(Schema::new(fields)), both, ids.len())?;
-        let mut values = update.compute.run(self, &both, params).await?;
-        let (mut at, mut ids, mut old) = (places, ids, old);
-        if update.filtered
-            && let Some(verdict) = values.pop()
-        {
-            let verdict = verdict
-                .as_boolean_opt()
-                .ok_or_else(|| Error::new(Code::DatatypeMismatch, "argument of WHERE must be type boolean"))?
-                .clone();
-            let kept: Vec<usize> = (0..ids.len())
-                .filter(|&i| verdict.is_valid(i) && verdict.value(i))
-                .collect();
-            let chosen = UInt64Array::from_iter_values(kept.iter().map(|&k| k as u64));
-            values = values
-                .iter()
-                .map(|v| take(v, &chosen, None).map_err(Error::internal))
-                .collect::<Result<_>>()?;
-            old = taken(&old, &kept)?;
-            at = kept.iter().map(|&k| at[k]).collect();
-            ids = kept.iter().map(|&k| ids[k]).collect();
-        }
-        let mut once = std::collections::HashSet::new();
-        if !ids.iter().all(|id| once.insert(*id)) {
-            return Err(second_time());
-        }
-        if ids.is_empty() {
-            return none();
-        }
-        let new = self.with_sets(rules, &old, &update.sets, &values).await?;
-        let new = self.judged(rules, new).await?;
-        let changed = Changed {
-            ids,
-            old,
-            new: new.clone(),
-        };
-        self.update_rows(rules, changed, effects).await?;
-        Ok((at, new))
-    }
 }
 
-/// 21000.
-fn second_time() -> Error {
-    Error::new(
-        Code::CardinalityViolation,
-        "ON CONFLICT DO UPDATE command cannot affect row a second time",
-    )
-    .with_hint("Ensure that no rows proposed for insertion within the same command have duplicate constrained values.")
+/// Refuses a table that another transaction changed while its lock was waited for.
+///
+/// # Errors
+/// 40001.
+pub(super) fn still_current(world: &TenantWorld, def: &Arc<TableDef>) -> Result<()> {
+    let own = world.tx.lock().tables().catalog().is_some();
+    let latest = world.opened()?.latest();
+    match own || latest.catalog().table(def.oid).is_some_and(|now| Arc::ptr_eq(now, def)) {
+        true => Ok(()),
+        false => Err(concurrent()),
+    }
 }
 
 /// Whether a column of a unique key, or of one that others refer to, is set.
-fn sets_a_key(def: &TableDef, sets: &[Set]) -> bool {
+pub(super) fn sets_a_key(def: &TableDef, sets: &[Set]) -> bool {
     let is_key = |id: u16| {
         let keys = def.indexes.iter().filter(|i| i.unique).flat_map(|i| &i.keys);
         let mut keys = keys.map(|key| &key.key);
@@ -567,7 +459,9 @@ fn sets_a_key(def: &TableDef, sets: &[Set]) -> bool {
 }
 
 /// The first batches of a stream, and whether there are more than [`limits::BULK_ROWS`] rows in all.
-async fn ahead(rows: &mut RowStream) -> Result<(Vec<RecordBatch>, bool)> {
+pub(super) async fn ahead(
+    rows: &mut (impl Stream<Item = Result<RecordBatch>> + Unpin),
+) -> Result<(Vec<RecordBatch>, bool)> {
     let (mut first, mut count) = (Vec::new(), 0);
     while let Some(part) = rows.next().await {
         let part = part?;
@@ -580,7 +474,7 @@ async fn ahead(rows: &mut RowStream) -> Result<(Vec<RecordBatch>, bool)> {
     Ok((first, false))
 }
 
-fn batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+pub(super) fn batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
     let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema, columns, &options).map_err(Error::internal)
 }

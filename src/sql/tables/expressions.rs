@@ -272,11 +272,10 @@ pub(in crate::sql) fn assignable(from: PgType, to: PgType) -> bool {
         Scalar::Vector | Scalar::Halfvec => 'V',
         Scalar::Uuid => 'U',
         Scalar::Bytea => 'b',
-        Scalar::Tsvector => 'w',
-        Scalar::Tsquery => 'q',
-        Scalar::Int2vector | Scalar::Oidvector => 'i',
-        Scalar::Aclitem => 'a',
         Scalar::Void => 'v',
+        Scalar::Int2vector | Scalar::Oidvector => '2',
+        Scalar::Aclitem => 'a',
+        Scalar::Tsvector | Scalar::Tsquery => 'K',
     };
     match (from, to) {
         _ if from == to => true,

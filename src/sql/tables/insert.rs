@@ -58,6 +58,8 @@ pub(super) enum Source {
         optimized: bool,
         from: Vec<From>,
     },
+    /// Rows that come from elsewhere.
+    Given,
 }
 
 /// One value of VALUES.
@@ -78,7 +80,7 @@ impl InsertPlan {
     pub(super) fn query(&self) -> Option<(&LogicalPlan, bool)> {
         match &self.source {
             Source::Query { plan, optimized, .. } => Some((plan, *optimized)),
-            Source::Rows { .. } => None,
+            Source::Rows { .. } | Source::Given => None,
         }
     }
 }
@@ -194,6 +196,7 @@ impl Session {
                     conflict,
                     ignored,
                 }),
+                reads: returning.is_some(),
                 returning,
                 placeholders,
             },

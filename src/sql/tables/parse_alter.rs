@@ -5,8 +5,9 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::{
     cursor::{Cursor, Parsed, unsupported},
     ddl::{Alter, AlterAny, Ddl, Kind},
-    parse::{kind, policy_conditions, sequence_options},
+    parse::kind,
     parse_column::{column, constraint},
+    parse_create::{policy_conditions, sequence_options},
 };
 use crate::table::schema::Identity;
 

@@ -110,15 +110,19 @@ impl UserTable {
         }
     }
 
-    /// A table as UPDATE and DELETE read the rows they change: those that the policies of SELECT and of the
-    /// command let pass, with the row ids in a first column of this name.
+    /// A table as UPDATE and DELETE read the rows they change: those that the policies of the command let pass, and
+    /// where the statement `reads` them those of SELECT too, with the row ids in a first column of this name.
     pub(in crate::sql) fn to_change(
         names: &Arc<Names>,
         def: &Arc<TableDef>,
         command: PolicyCommand,
+        reads: bool,
         row_column: &str,
     ) -> Self {
         let mut table = Self::new(names, def).with_row_ids(row_column);
+        if !reads {
+            table.commands.clear();
+        }
         table.commands.push(command);
         table
     }
@@ -176,7 +180,16 @@ impl UserTable {
             }
         }
         if !self.raw {
-            rights::require(self.world()?, &Relation::Table(now), Privilege::Select)?;
+            let table = Relation::Table(now);
+            for command in &self.commands {
+                let privilege = match command {
+                    PolicyCommand::Select | PolicyCommand::All => Privilege::Select,
+                    PolicyCommand::Insert => Privilege::Insert,
+                    PolicyCommand::Update => Privilege::Update,
+                    PolicyCommand::Delete => Privilege::Delete,
+                };
+                rights::require(self.world()?, &table, privilege)?;
+            }
         }
         moment.table(self.def.oid).await
     }

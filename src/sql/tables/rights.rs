@@ -141,3 +141,45 @@ pub(in crate::sql) fn require_creator(world: &TenantWorld, schema: &str) -> Resu
         Role::Analyst => Err(denied(Kind::Schema, schema).with_hint("users of role analyst create nothing")),
     }
 }
+
+impl TenantWorld {
+    /// Refuses to drop users that own something, or that a grant or a policy names: another user of that name would
+    /// have it all.
+    ///
+    /// # Errors
+    /// 2BP01, with what it is in the detail; those of opening the tenant's tables.
+    pub(in crate::sql) async fn check_owns_nothing(&self, names: &[String]) -> Result<()> {
+        let latest = self.tables().await?.latest();
+        let catalog = latest.catalog();
+        for name in names {
+            let mut lines = Vec::new();
+            let schemas = catalog.schemas.values().filter(|schema| schema.owner == *name);
+            lines.extend(schemas.map(|schema| format!("owner of schema {}", schema.name)));
+            for relation in catalog.relations.values() {
+                let what = format!("{} {}", kind_of(relation).word(), relation.name().1);
+                if relation.owner() == name {
+                    lines.push(format!("owner of {what}"));
+                }
+                let grants = match relation {
+                    Relation::Table(table) => table.grants.as_slice(),
+                    Relation::View(view) => view.grants.as_slice(),
+                    Relation::Sequence(_) => &[],
+                };
+                if grants.iter().any(|grant| grant.to == *name) {
+                    lines.push(format!("privileges for {what}"));
+                }
+                if let Relation::Table(table) = relation {
+                    let policies = table.policies.iter().filter(|policy| policy.roles.contains(name));
+                    lines.extend(policies.map(|policy| format!("target of policy {} on {what}", policy.name)));
+                }
+            }
+            if !lines.is_empty() {
+                let text = format!("role \"{name}\" cannot be dropped because some objects depend on it");
+                return Err(Error::new(Code::DependentObjects, text)
+                    .with_detail(lines.join("\n"))
+                    .with_hint("drop them, or give them to another user with ALTER TABLE ... OWNER TO"));
+            }
+        }
+        Ok(())
+    }
+}

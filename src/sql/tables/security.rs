@@ -84,15 +84,20 @@ pub(in crate::sql) fn using(world: &TenantWorld, table: &TableDef, command: Poli
     Ok(joined(std::iter::once(any).chain(all), BinaryOperator::And).unwrap_or_else(|| literal(false)))
 }
 
-/// The conditions that new rows must fulfil, each with the name of the restrictive policy that it is of.
-fn checks(world: &TenantWorld, table: &TableDef, command: PolicyCommand) -> Result<Vec<(Option<String>, Expr)>> {
+/// The conditions that rows must fulfil, each with the name of the restrictive policy that it is of.
+fn checks(
+    world: &TenantWorld,
+    table: &TableDef,
+    command: PolicyCommand,
+    seen: bool,
+) -> Result<Vec<(Option<String>, Expr)>> {
     let (mut any, mut all) = (Vec::new(), Vec::new());
     for policy in policies(world, table, command) {
-        // What a SELECT sees is told by USING alone.
-        let own = match command {
-            PolicyCommand::Select => None,
-            _ => policy.check.as_ref(),
-        };
+        // What is seen is told by USING alone.
+        let own = policy
+            .check
+            .as_ref()
+            .filter(|_| !seen && command != PolicyCommand::Select);
         if let Some(text) = own.or(policy.using.as_ref()) {
             let expr = expressions::expression(text)?;
             match policy.permissive {
@@ -105,32 +110,52 @@ fn checks(world: &TenantWorld, table: &TableDef, command: PolicyCommand) -> Resu
     Ok(std::iter::once((None, any)).chain(all).collect())
 }
 
+/// By which policies rows are judged.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::sql) enum Judge {
+    /// Rows as a command writes them: by WITH CHECK, and where the statement reads them too by what SELECT sees.
+    New { command: PolicyCommand, read: bool },
+    /// Rows that are there, which ON CONFLICT found by a key: by USING.
+    Seen(PolicyCommand),
+}
+
+impl Judge {
+    pub(in crate::sql) fn new_rows(command: PolicyCommand, read: bool) -> Self {
+        Self::New { command, read }
+    }
+}
+
 impl Session {
-    /// Refuses new rows that a table's policies do not let pass. `rows` has the table's columns, in their order;
-    /// `command` is Insert or Update. With `read`, the statement reads the rows it has written, so that the
-    /// policies for SELECT must let them pass too.
+    /// Refuses rows that a table's policies do not let pass. `rows` has the table's columns, in their order.
     ///
     /// # Errors
     /// 42501; whatever the policies' expressions fail with.
     pub(in crate::sql) async fn check_policies(
         &self,
         table: &TableDef,
-        command: PolicyCommand,
-        read: bool,
+        judges: &[Judge],
         rows: &RecordBatch,
     ) -> Result<()> {
         let world = self.world.tenant()?;
         if !concerns(world, table) || rows.num_rows() == 0 {
             return Ok(());
         }
-        let mut wanted = checks(world, table, command)?;
-        if read {
-            wanted.extend(checks(world, table, PolicyCommand::Select)?);
+        let mut wanted: Vec<(Option<String>, Expr, bool)> = Vec::new();
+        for judge in judges {
+            let (command, seen, read) = match *judge {
+                Judge::New { command, read } => (command, false, read),
+                Judge::Seen(command) => (command, true, false),
+            };
+            let mut found = checks(world, table, command, seen)?;
+            if read {
+                found.extend(checks(world, table, PolicyCommand::Select, true)?);
+            }
+            wanted.extend(found.into_iter().map(|(name, expr)| (name, expr, seen)));
         }
         let items: Vec<SelectItem> = wanted
             .iter()
             .enumerate()
-            .map(|(at, (_, expr))| SelectItem::ExprWithAlias {
+            .map(|(at, (_, expr, _))| SelectItem::ExprWithAlias {
                 expr: expr.clone(),
                 alias: Ident::with_quote('"', format!("c{at}")),
             })
@@ -145,14 +170,15 @@ impl Session {
         };
         let plan = over.plan(items, None)?;
         for batch in gather(self.stream(self.physical_of(&plan, false).await?)?).await? {
-            for (column, (name, _)) in batch.columns().iter().zip(&wanted) {
+            for (column, (name, _, seen)) in batch.columns().iter().zip(&wanted) {
                 let passed = column
                     .as_boolean_opt()
                     .is_some_and(|c| c.null_count() == 0 && c.true_count() == c.len());
                 if !passed {
                     let policy = name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
+                    let using = if *seen { " (USING expression)" } else { "" };
                     let text = format!(
-                        "new row violates row-level security policy{policy} for table \"{}\"",
+                        "new row violates row-level security policy{policy}{using} for table \"{}\"",
                         table.name
                     );
                     return Err(Error::new(Code::InsufficientPrivilege, text).with_table(&table.schema, &table.name));

@@ -1,8 +1,19 @@
 //! Temporary tables: in a schema of the session's own, gone with it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
-use crate::sql::world::{TenantWorld, World};
+use crate::{
+    error::Result,
+    sql::world::{TenantWorld, World},
+    table::{
+        Mode, Resource, Tables, Wait, WriteSet,
+        schema::{Catalog, Relation},
+    },
+    tenant::Tenant,
+};
 
 /// Begins the names of sessions' own schemas.
 const PREFIX: &str = "pg_temp_";
@@ -41,4 +52,64 @@ impl World {
 /// Whether a schema is some session's own.
 pub(in crate::sql) fn is_temporary(schema: &str) -> bool {
     schema.starts_with(PREFIX)
+}
+
+/// Drops what is temporary: of one schema, or of all where none is named, when the tenant's tables are opened and no
+/// session has any yet.
+///
+/// # Errors
+/// Those of locking and committing.
+pub(in crate::sql) async fn forget(tenant: &Tenant, tables: &Arc<Tables>, schema: Option<&str>) -> Result<()> {
+    let gone = |relation: &Relation| match schema {
+        Some(schema) => relation.name().0 == schema,
+        None => is_temporary(relation.name().0),
+    };
+    if !tables.latest().catalog().relations.values().any(gone) {
+        return Ok(());
+    }
+    let owner = tables.locks().owner();
+    owner.lock(Resource::Catalog, Mode::Exclusive, Wait::Forever).await?;
+    let mut catalog = Catalog::clone(tables.latest().catalog());
+    catalog.relations.retain(|_, relation| !gone(relation));
+    catalog.version = super::definitions::next_version(catalog.version);
+    let mut writes = WriteSet::default();
+    writes.set_catalog(Arc::new(catalog));
+    let mut batch = tenant.batch();
+    tables.fill(&mut batch, &writes)?;
+    tenant.commit(batch).await
+}
+
+impl TenantWorld {
+    /// Drops the session's temporary tables; a session that ends waits for nothing.
+    pub(in crate::sql) fn forget_temporary(&self) {
+        let (Some(schema), Some(tables)) = (self.temporary.get().cloned(), self.state.tables.get().cloned()) else {
+            return;
+        };
+        let tenant = self.tenant.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = forget(&tenant, &tables, Some(&schema)).await {
+                    // They are dropped when the tenant's tables are opened again.
+                    tracing::warn!(%error, "temporary tables of a session could not be dropped");
+                }
+            });
+        }
+    }
+
+    /// DISCARD TEMP: drops them now.
+    ///
+    /// # Errors
+    /// Those of locking and committing.
+    pub(in crate::sql) async fn discard_temporary(&self) -> Result<()> {
+        match (self.temporary.get(), self.state.tables.get()) {
+            (Some(schema), Some(tables)) => forget(&self.tenant, tables, Some(schema)).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for TenantWorld {
+    fn drop(&mut self) {
+        self.forget_temporary();
+    }
 }

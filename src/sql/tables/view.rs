@@ -15,6 +15,7 @@ use super::{
     expressions::{self, stored_path, type_name},
     references,
     rights::require_owner,
+    temporary::is_temporary,
 };
 use crate::{
     error::{Code, Error, Result},
@@ -111,6 +112,19 @@ impl Change<'_> {
             return Err(Error::new(Code::DuplicateColumn, text));
         }
         let depends = references::relations_in(&self.catalog, &query);
+        let reads_temporary = |oid: &Oid| {
+            let relation = self.catalog.relations.get(oid);
+            relation.is_some_and(|relation| is_temporary(relation.name().0))
+        };
+        let mut schema = schema;
+        if !is_temporary(&schema) && depends.iter().any(reads_temporary) {
+            if stmt.name.schema.is_some() || former.is_some() {
+                let text = "cannot create a view of temporary tables in a schema that is not temporary";
+                return Err(Error::new(Code::InvalidTableDefinition, text));
+            }
+            schema = self.world.temp_schema().to_owned();
+            self.notice("00000", format!("view \"{}\" will be a temporary view", stmt.name.name));
+        }
         let mut view = ViewDef {
             oid: former.as_ref().map_or_else(|| self.oid(), |view| view.oid),
             schema,

@@ -21,8 +21,9 @@ use super::{
     compute::{Compute, projected},
     insert::InsertPlan,
     pieces::{self, Pieces, column_name, column_of, fold, fresh, from_named},
+    provider::UserTable,
     rules::{Rules, origin},
-    target::TargetTable,
+    security,
 };
 use crate::{
     error::{Code, Error, Result},
@@ -31,7 +32,7 @@ use crate::{
         prepared::{self, timely},
         session::{Column, Session},
     },
-    table::schema::{Identity, TableDef},
+    table::schema::{Identity, PolicyCommand, TableDef},
 };
 
 /// A planned write.
@@ -41,6 +42,8 @@ pub(in crate::sql) struct TableWrite {
     pub(super) action: Action,
     /// What RETURNING computes of the rows as they are then, and of what was read beside them.
     pub(super) returning: Option<Compute>,
+    /// Whether it reads rows of the table, so that the user must be allowed to see them.
+    pub(super) reads: bool,
     /// Types of the parameters in the plans.
     pub(super) placeholders: Vec<DataType>,
 }
@@ -97,6 +100,11 @@ impl TableWrite {
             Action::Update(_) => "UPDATE",
             Action::Delete(_) => "DELETE",
         }
+    }
+
+    /// Whether it locks its table only when it knows how many rows it writes.
+    pub(in crate::sql) fn locks_late(&self) -> bool {
+        matches!(&self.action, Action::Insert(insert) if insert.query().is_some())
     }
 
     /// The plan of the rows that it reads, for EXPLAIN; `None` where it reads none.
@@ -221,7 +229,13 @@ impl Session {
         } = parts;
         let mut pieces = Pieces::new(self, declared);
         let row_column = fresh("row");
-        let target = TargetTable::new(self.world.clone(), def.clone(), &row_column);
+        let command = match assigned {
+            Some(_) => PolicyCommand::Update,
+            None => PolicyCommand::Delete,
+        };
+        // What a statement reads of the rows that it changes, the user must be allowed to see.
+        let reads = selection.is_some() || returning.is_some() || !beside.is_empty();
+        let target = UserTable::to_change(&self.names, def, command, reads, &row_column);
         let name = pieces.table(Arc::new(target));
         let alone = beside.is_empty() && with.is_none();
         let mut from = vec![from_named(&name, &alias)];
@@ -278,7 +292,8 @@ impl Session {
         let layout = Layout::new(def, &alias, &row_column, &schema, &returned)?;
         let input_columns = layout.input(&new_values);
         let (parameters, placeholders) = pieces.finish();
-        let by_key = match (alone, layout.beside.is_empty()) {
+        let policed = security::concerns(self.world.tenant()?, def);
+        let by_key = match (alone && !policed, layout.beside.is_empty()) {
             (true, true) => ByKey::find(self, def, &alias, &input, &new_values, &placeholders)?,
             _ => None,
         };
@@ -315,6 +330,7 @@ impl Session {
                     false => Action::Delete(change),
                 },
                 returning,
+                reads,
                 placeholders,
             },
             parameters,

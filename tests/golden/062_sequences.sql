@@ -1,0 +1,28 @@
+# Sequences give each number once, roll nothing back, and remember what they gave to whom.
+acme> CREATE SEQUENCE s START 5 INCREMENT 2 MAXVALUE 9;
+acme> SELECT currval('s');
+acme> SELECT lastval();
+acme> SELECT nextval('s'), nextval('s'::regclass) AS second;
+acme> SELECT currval('s'), lastval();
+acme> BEGIN;
+acme> SELECT nextval('s');
+acme> ROLLBACK;
+acme> SELECT nextval('s');
+acme> SELECT setval('s', 5, false);
+acme> SELECT nextval('public.s');
+acme> SELECT setval('s', 7);
+acme> SELECT nextval('s');
+acme> SELECT setval('s', 11);
+acme> SELECT nextval('nosuch');
+acme> CREATE TABLE t (id serial, v text);
+acme> INSERT INTO t (v) SELECT 'x' FROM generate_series(1, 3) RETURNING id;
+acme> SELECT currval(pg_get_serial_sequence('t', 'id'));
+acme> SELECT nextval('t');
+acme#2> SELECT currval('t_id_seq');
+acme#2> INSERT INTO t (v) VALUES ('y') RETURNING id;
+beta> SELECT nextval('s');
+beta> CREATE SEQUENCE s;
+beta> SELECT nextval('s');
+acme> BEGIN READ ONLY;
+acme> SELECT nextval('s');
+acme> ROLLBACK;
