@@ -114,6 +114,11 @@ fn named_arguments(f: &mut Function, names: &[&str]) {
                 name,
                 arg: FunctionArgExpr::Expr(value),
                 ..
+            }
+            | FunctionArg::ExprNamed {
+                name: Expr::Identifier(name),
+                arg: FunctionArgExpr::Expr(value),
+                ..
             } => (names.iter().position(|n| name.value.eq_ignore_ascii_case(n)), value),
             _ => continue,
         };
