@@ -107,9 +107,3 @@ impl TenantWorld {
         }
     }
 }
-
-impl Drop for TenantWorld {
-    fn drop(&mut self) {
-        self.forget_temporary();
-    }
-}
