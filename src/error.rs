@@ -51,6 +51,7 @@ codes! {
     /// Text or a list that does not fit its column.
     StringTooLong = "22001", Fix;
     NumericOutOfRange = "22003", Fix;
+    NullValueNotAllowed = "22004", Fix;
     InvalidDatetime = "22007", Fix;
     DatetimeOverflow = "22008", Fix;
     DivisionByZero = "22012", Fix;

@@ -41,7 +41,9 @@
 //!
 //! # Invariants
 //!
-//! - Only [`tenant::Attempt::last`] makes a [`tenant::Tenant`]; only a `Tenant` reaches a tenant's data.
+//! - Only [`tenant::Attempt::last`] makes a [`tenant::Tenant`]; only a `Tenant` reaches a tenant's data. (Calls that a
+//!   crash left unsettled are settled at the start through a [`tenant::Recovery`], which reaches nothing else.)
+//! - An entry of the audit log is on disk exactly if the commit is that it tells of; only the committer numbers them.
 //! - Only [`tenant::PerTenant`] keeps state for all tenants together, and it opens when shown a `Tenant`.
 //! - Only [`tenant`] names sled, only [`sql`] names DataFusion, only [`wire`] names pgwire,
 //!   only [`ai`] names async-openai and reqwest.

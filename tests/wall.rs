@@ -17,6 +17,8 @@ mod sessions;
 mod surfaces;
 #[path = "wall/sweep.rs"]
 mod sweep;
+#[path = "wall/tables.rs"]
+mod tables;
 #[path = "wall/users.rs"]
 mod users;
 #[path = "wall/worlds.rs"]

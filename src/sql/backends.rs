@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
+    table::{LockInfo, Mode, Owner, Resource},
     tenant::Role,
 };
 
@@ -21,6 +22,8 @@ use crate::{
 pub struct Activity {
     /// The number that its client cancels it by.
     pub pid: i32,
+    /// What its locks belong to; 0 before its first.
+    pub owner: u64,
     /// Who logged in.
     pub user: String,
     /// `application_name`.
@@ -61,6 +64,64 @@ impl Drop for Registered {
     }
 }
 
+/// A lock as `pg_locks` shows it.
+#[derive(Clone, Debug, Default)]
+pub struct HeldLock {
+    /// `advisory`, `relation`, `tuple`.
+    pub kind: &'static str,
+    /// The table that is locked, or of which a row is.
+    pub relation: Option<i64>,
+    /// The two numbers of an advisory lock, and 1 where they are one, 2 where they are two.
+    pub advisory: Option<(i64, i64, i16)>,
+    /// The session's number, if it may be known.
+    pub pid: Option<i32>,
+    /// As PostgreSQL calls it.
+    pub mode: &'static str,
+    /// Whether it is held, rather than waited for.
+    pub granted: bool,
+}
+
+impl HeldLock {
+    /// `None` for what PostgreSQL has no line for.
+    fn of(lock: &LockInfo, sessions: &[Activity]) -> Option<Self> {
+        let unsigned = |n: i32| i64::from(n.cast_unsigned());
+        let (kind, relation, advisory) = match &lock.resource {
+            Resource::Advisory(number) => {
+                let (high, low) = ((number >> 32) as i32, *number as i32);
+                ("advisory", None, Some((unsigned(high), unsigned(low), 1)))
+            }
+            Resource::AdvisoryPair(first, second) => ("advisory", None, Some((unsigned(*first), unsigned(*second), 2))),
+            Resource::Table(table) => ("relation", Some(i64::from(*table)), None),
+            Resource::Row(table, _) => ("tuple", Some(i64::from(*table)), None),
+            Resource::Catalog | Resource::Key(..) => return None,
+        };
+        Some(Self {
+            kind,
+            relation,
+            advisory,
+            pid: sessions.iter().find(|s| s.owner == lock.owner).map(|s| s.pid),
+            mode: match (lock.mode, kind) {
+                (Mode::Exclusive, "relation") => "AccessExclusiveLock",
+                (Mode::Exclusive | Mode::NoKeyExclusive, _) => "ExclusiveLock",
+                (Mode::IntentWrite, _) => "RowExclusiveLock",
+                (Mode::Shared, _) => "ShareLock",
+                (Mode::KeyShared, _) => "RowShareLock",
+            },
+            granted: lock.granted,
+        })
+    }
+}
+
+/// The locks of a tenant; what a row's number is, is nobody's business.
+pub(super) fn locks(world: &TenantWorld) -> Vec<HeldLock> {
+    let Some(tables) = world.state.tables.get() else {
+        return Vec::new();
+    };
+    let sessions: Vec<Activity> = world.state.backends.all();
+    let locks = tables.locks().list();
+    locks.iter().filter_map(|lock| HeldLock::of(lock, &sessions)).collect()
+}
+
 /// How a session is told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signal {
@@ -71,11 +132,14 @@ pub(super) enum Signal {
 }
 
 impl Backends {
+    fn all(&self) -> Vec<Activity> {
+        let all = self.0.lock();
+        all.values().map(|backend| backend.activity.lock().clone()).collect()
+    }
+
     /// The sessions that a user may see: all of them for an owner, else the user's own.
     pub(super) fn list(&self, world: &TenantWorld) -> Vec<Activity> {
-        let all = self.0.lock();
-        let mut list: Vec<Activity> = all.values().map(|backend| backend.activity.lock().clone()).collect();
-        drop(all);
+        let mut list = self.all();
         list.retain(|activity| world.user.role == Role::Owner || activity.user == world.user.name);
         list.sort_by_key(|activity| (activity.started, activity.pid));
         list
@@ -130,6 +194,9 @@ impl Session {
         let Some(registered) = &self.registered else { return };
         let now = now_micros();
         let mut activity = registered.backend.activity.lock();
+        if let World::Tenant(world) = &*self.world {
+            activity.owner = world.owner.get().map_or(0, Owner::id);
+        }
         activity.state = "active";
         activity.changed = now;
         activity.statement_started = Some(now);

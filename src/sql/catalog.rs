@@ -10,7 +10,7 @@ use datafusion::error::DataFusionError;
 use parking_lot::Mutex;
 
 use super::{
-    functions, pg, relations,
+    backends, functions, pg, relations,
     settings::{self, Settings},
     tables,
     world::World,
@@ -169,6 +169,10 @@ impl pg::catalog::Snapshots for SessionCatalog {
             channels: self.world.desk().channels.lock().iter().cloned().collect(),
             activity: match &*self.world {
                 World::Tenant(world) => world.state.backends.list(world),
+                World::Operator(_) => Vec::new(),
+            },
+            locks: match &*self.world {
+                World::Tenant(world) => backends::locks(world),
                 World::Operator(_) => Vec::new(),
             },
             cursors: self.world.desk().cursors.lock().clone(),

@@ -146,6 +146,7 @@ impl Session {
             Some(def) => def,
             None if with.is_none() => return self.plan_write(statement, parsed, declared),
             None => {
+                self.target(&written_name(&statement)?)?;
                 return Err(Error::new(
                     Code::Unsupported,
                     "WITH is not supported in a write of this relation",
@@ -186,7 +187,7 @@ impl Session {
             [table] => {
                 let path = self.settings.lock().path();
                 let mut found = None;
-                for schema in path {
+                for schema in world.temp_schema_if_any().into_iter().chain(path) {
                     found = catalog.find(&schema, table);
                     if found.is_some() || relations::find(&self.world, &schema, table).is_ok_and(|r| r.is_some()) {
                         break;
@@ -194,8 +195,8 @@ impl Session {
                 }
                 found
             }
-            [schema, table] => catalog.find(schema, table),
-            [database, schema, table] if *database == self.world.database() => catalog.find(schema, table),
+            [schema, table] => world.find_in(catalog, schema, table),
+            [database, schema, table] if *database == self.world.database() => world.find_in(catalog, schema, table),
             _ => None,
         };
         match found {

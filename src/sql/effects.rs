@@ -1,7 +1,10 @@
 //! What a transaction does beside writing rows: cursors, channels, notifications and locks that end, or take
 //! effect, with it.
 
-use super::session::{Session, Status};
+use super::{
+    session::{Session, Status},
+    world::World,
+};
 
 /// How much of it there was at each savepoint.
 #[derive(Default)]
@@ -75,5 +78,10 @@ impl Session {
         self.world.desk().channels.lock().clear();
         self.cursors.close_all();
         self.list_cursors();
+        if let World::Tenant(world) = &*self.world
+            && let Some(owner) = world.owner.get()
+        {
+            owner.unlock_session_all();
+        }
     }
 }

@@ -45,6 +45,7 @@ mod rewrite;
 mod run;
 mod session;
 mod settings;
+mod shown;
 mod spelling;
 mod startup;
 mod statement;

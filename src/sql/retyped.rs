@@ -21,7 +21,6 @@ const INT4: PgType = PgType::Scalar(Scalar::Int4);
 
 /// Functions and the types of their results in PostgreSQL.
 const RETYPED: &[(&str, PgType)] = &[
-    ("array_length", INT4),
     ("array_ndims", INT4),
     ("array_position", INT4),
     ("array_positions", PgType::Array(Scalar::Int4)),

@@ -16,6 +16,7 @@ use super::{
     kept::{self, Taken},
     prepared::{self, Plan, Prepared, Query},
     session::{Answer, RowStream, RowTag, Session, Status},
+    shown,
     world::World,
     yielding,
 };
@@ -81,6 +82,14 @@ impl Session {
                 let _ = &running;
             })),
             None => rows,
+        };
+        let rows = match shown::any_named(&prepared.columns) {
+            true => shown::by_name(
+                &prepared.columns,
+                rows,
+                self.catalog.snapshot().map_err(from_datafusion)?,
+            ),
+            false => rows,
         };
         let (columns, tag) = (prepared.columns.clone(), RowTag(query.tag));
         if !query.effect {

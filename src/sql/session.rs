@@ -130,6 +130,7 @@ pub struct Session {
     /// What plans run in. It knows no functions: a plan has those that it calls.
     pub(super) task: Arc<TaskContext>,
     pub(super) names: Arc<Names>,
+    pub(super) catalog: Arc<dyn pg::catalog::Snapshots>,
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) status: Status,
     pub(super) notices: Vec<Notice>,
@@ -232,6 +233,7 @@ impl Session {
             state,
             task: Arc::new(task),
             names,
+            catalog,
             settings,
             status: Status::Idle,
             notices: Vec::new(),
@@ -323,7 +325,7 @@ impl Session {
             self.look().await?;
         }
         let answer = self.run(prepared, params).await?;
-        self.trail_ended();
+        self.trail_ended(matches!(answer, Answer::Copy(_)));
         Ok(answer)
     }
 

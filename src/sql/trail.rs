@@ -351,9 +351,12 @@ impl Session {
         named.unwrap_or_else(|| prepared.clone())
     }
 
-    /// It did what it was to do; of a query the rows are still to come.
-    pub(super) fn trail_ended(&self) {
+    /// It did what it was to do; of a query the rows are still to come. `copies`: it may wait for rows to write.
+    pub(super) fn trail_ended(&self, copies: bool) {
         let World::Tenant(world) = &*self.world else { return };
+        if copies && world.trail.lock().running.is_some() {
+            return;
+        }
         let (done, last) = {
             let mut trail = world.trail.lock();
             if self.status != Status::Idle {

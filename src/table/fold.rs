@@ -99,7 +99,7 @@ impl Folding {
     }
 
     /// Begins to watch a table.
-    fn watch(self: &Arc<Self>, table: Oid) -> Watching {
+    pub(super) fn watch(self: &Arc<Self>, table: Oid) -> Watching {
         let mut watches = self.watches.lock();
         let until = watches.next;
         watches.tables.entry(table).or_default().fold = Some(Fold::default());
@@ -134,7 +134,7 @@ impl Drop for UnderWay {
 }
 
 /// A table that is watched until this is dropped.
-struct Watching {
+pub(super) struct Watching {
     folding: Arc<Folding>,
     table: Oid,
     /// The last commit that began before.
@@ -161,7 +161,7 @@ impl Watching {
     }
 
     /// The rows that were touched so far; others write the fence from here on. `None` if all rows are gone.
-    fn commit(&self) -> Option<HashSet<RowId>> {
+    pub(super) fn commit(&self) -> Option<HashSet<RowId>> {
         let mut watches = self.folding.watches.lock();
         let fold = watches.tables.get_mut(&self.table)?.fold.as_mut()?;
         fold.committing = true;
@@ -193,7 +193,7 @@ impl Drop for Watching {
 }
 
 /// Rows that become blocks together, and the block that some of them are in so far.
-struct Part {
+pub(super) struct Part {
     rows: Vec<RowId>,
     old: Option<Arc<Block>>,
 }
@@ -208,7 +208,7 @@ pub(super) struct Folded {
 }
 
 /// What there is to fold; with `all`, down to the last row.
-fn plan(state: &TableState, all: bool) -> Vec<Part> {
+pub(super) fn plan(state: &TableState, all: bool) -> Vec<Part> {
     let mut parts = Vec::new();
     for placed in state.blocks.iter() {
         if placed.is_heavy() || all && placed.marks.count() > 0 {
@@ -281,7 +281,7 @@ impl Tables {
         Ok(())
     }
 
-    async fn fold_part(&self, watching: &Watching, state: &Arc<TableState>, part: Part) -> Result<()> {
+    pub(super) async fn fold_part(&self, watching: &Watching, state: &Arc<TableState>, part: Part) -> Result<()> {
         let mut new = Vec::new();
         let mut at = 0;
         while at < part.rows.len() {

@@ -49,15 +49,34 @@ impl<T: Ord> TopK<T> {
     /// Offers one more.
     #[inline]
     pub fn push(&mut self, distance: f64, tie: T) {
+        self.keep(distance, tie);
+    }
+
+    /// Offers one more; false if there are `k` better ones.
+    #[inline]
+    pub fn keep(&mut self, distance: f64, tie: T) -> bool {
         // One NaN and one zero, so that the order is that of numbers and not of bit patterns.
         let distance = if distance.is_nan() { f64::NAN } else { distance + 0.0 };
         let entry = Entry { distance, tie };
         if self.worst_first.len() < self.k {
             self.worst_first.push(entry);
-        } else if let Some(mut worst) = self.worst_first.peek_mut()
-            && entry < *worst
-        {
-            *worst = entry;
+            return true;
+        }
+        match self.worst_first.peek_mut() {
+            Some(mut worst) if entry < *worst => {
+                *worst = entry;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A larger distance than this is not kept any more; infinite while there are free places.
+    #[inline]
+    pub fn bound(&self) -> f64 {
+        match self.worst_first.peek() {
+            Some(worst) if self.worst_first.len() >= self.k && !worst.distance.is_nan() => worst.distance,
+            _ => f64::INFINITY,
         }
     }
 
@@ -85,7 +104,10 @@ mod tests {
             let mut top = TopK::new(k);
             let mut all = Vec::new();
             for (i, distance) in distances.iter().enumerate() {
-                top.push(*distance, i);
+                let free = top.bound() == f64::INFINITY;
+                let kept = top.keep(*distance, i);
+                prop_assert!(!kept || k > 0);
+                prop_assert!(free || kept || *distance >= top.bound() || distance.is_nan());
                 all.push((*distance, i));
             }
             // Stable: equal distances stay in the order of insertion.

@@ -350,8 +350,9 @@ fn put_value(values: &Values, row: usize, format: Format, out: &mut BytesMut) ->
             [] if !text => out.put_u8(0),
             bytes => out.put_slice(bytes),
         },
-        Values::Named(a) if text => out.put_slice(a.value(row).as_bytes()),
-        Values::Named(a) => out.put_u32(named_oid(a.value(row))?),
+        // The name, and after a NUL the number, where a catalog has told both.
+        Values::Named(a) if text => out.put_slice(a.value(row).split('\0').next().unwrap_or_default().as_bytes()),
+        Values::Named(a) => out.put_u32(named_oid(a.value(row).rsplit('\0').next().unwrap_or_default())?),
         Values::Jsonb(a) => {
             if !text {
                 out.put_u8(1);

@@ -131,7 +131,7 @@ async fn more_than_was_asked_for() {
 
 /// A prompt that the context cannot hold is refused before anything is reserved or sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn prompts_that_do_not_fit() {
+async fn f15_prompts_that_do_not_fit() {
     let provider = Provider::start();
     let server = served(&provider, "echo", &["acme"]).await;
     let client = server.connect("acme", "owner").await;

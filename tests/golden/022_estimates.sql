@@ -2,23 +2,18 @@
 bulkhead> UPDATE bulkhead.tiers SET tokens_per_minute = 100000 WHERE name = 'free';
 acme> EXPLAIN SELECT ai.complete('word ' || (n % 3)::text, max_tokens => 10, system => '') FROM generate_series(1, 100) AS g(n);
 QUERY PLAN
-ProjectionExec: expr=[__async_fn_0@1 as complete]
-  AsyncFuncExec: async_expr=[async_expr(name=__async_fn_0, expr=ai.complete(word  || CAST(n@0 % 3 AS Utf8), NULL, 10, NULL, ))]
-    ProjectionExec: expr=[value@0 as n]
-      LazyMemoryExec: partitions=1, batch_generators=[generate_series: start=1, end=100, batch_size=8192]
+Function Scan on generate_series  (cost=0.00..10.00 rows=1000 width=32)
 AI calls: ai.complete: 3 (one for each distinct input), about 33 prompt tokens, at most 30 completion tokens, at most 0.000001530 USD
-(5 rows)
+(2 rows)
 acme> SELECT count(*) FROM bulkhead.usage WHERE operation IN ('complete', 'rag', 'embed');
 count
 0
 (1 row)
 acme> EXPLAIN SELECT ai.embed('four words of text');
 QUERY PLAN
-ProjectionExec: expr=[__async_fn_0@0 as embed]
-  AsyncFuncExec: async_expr=[async_expr(name=__async_fn_0, expr=ai.embed(four words of text, NULL))]
-    PlaceholderRowExec
+Result  (cost=0.00..0.01 rows=1 width=32)
 AI calls: ai.embed: 1 (one for each distinct input), about 4 prompt tokens, at most 0 completion tokens, at most 0.000000004 USD
-(4 rows)
+(2 rows)
 acme> SELECT count(*), count(DISTINCT answer) FROM (SELECT ai.complete('word ' || (n % 3)::text, max_tokens => 10, system => '') AS answer FROM generate_series(1, 100) AS g(n)) AS answers;
 count|count
 100|1

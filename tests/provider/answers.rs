@@ -200,7 +200,7 @@ async fn a_model_is_trained_used_and_its_file_deleted() {
 
 /// B27: 1,000 streams at once, chunks at random times, one id for all of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_streams_keep_to_themselves() {
+async fn b27_a_thousand_streams_keep_to_themselves() {
     let _ = rlimit::increase_nofile_limit(16_384);
     let provider = Provider::start();
     let (upstreams, row) = (Arc::new(Upstreams::new()), row_at(&provider.base_url()));

@@ -161,6 +161,58 @@ async fn a43_signals_stay_in_the_tenant() {
     server.assert_alive();
 }
 
+/// Advisory locks are waited for, and no longer than one wants; who waits crosswise is told; their end frees them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a43_advisory_locks() {
+    let mut server = served().await;
+    server.create_tenants(&["umbra"]).await;
+    let mut one = server.raw(T, "owner").await;
+    let mut two = server.raw(T, "owner").await;
+    let mut other = server.raw("umbra", "owner").await;
+    for raw in [&mut one, &mut other] {
+        let locked = raw.query("SELECT pg_try_advisory_lock(1)").await;
+        assert_eq!(text_rows(&locked), [["t"]], "both tenants have it");
+    }
+    assert_eq!(text_rows(&two.query("SELECT pg_try_advisory_lock(1)").await), [["f"]]);
+    // A wait ends by its time, by a cancel, or when the lock is given back.
+    two.query("SET lock_timeout = '50ms'").await;
+    assert_eq!(
+        code(&two.query("SELECT pg_advisory_lock(1)").await).as_deref(),
+        Some("55P03")
+    );
+    two.query("RESET lock_timeout; SET statement_timeout = '50ms'").await;
+    assert_eq!(
+        code(&two.query("SELECT pg_advisory_lock(1)").await).as_deref(),
+        Some("57014")
+    );
+    two.query("RESET statement_timeout").await;
+    two.say(&[query("SELECT pg_advisory_lock(1)")]).await;
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'";
+    while text_rows(&one.query(waits).await) != [["1"]] {}
+    assert_eq!(text_rows(&other.query(waits).await), [["0"]]);
+    one.query("SELECT pg_advisory_unlock(1)").await;
+    assert_eq!(code(&two.until(b'Z').await), None);
+    // Crosswise: one of the two is told, the other gets its lock.
+    one.query("BEGIN; SELECT pg_advisory_xact_lock(2)").await;
+    one.say(&[query("SELECT pg_advisory_xact_lock(1)")]).await;
+    while text_rows(&other.query("SELECT 0").await) != [["0"]] {}
+    let told = code(&two.query("SELECT pg_advisory_lock(2)").await);
+    if told.is_none() {
+        assert_eq!(code(&one.until(b'Z').await).as_deref(), Some("40P01"));
+    } else {
+        assert_eq!(told.as_deref(), Some("40P01"));
+        two.query("SELECT pg_advisory_unlock_all()").await;
+        assert_eq!(code(&one.until(b'Z').await), None);
+    }
+    one.query("ROLLBACK").await;
+    two.query("SELECT pg_advisory_unlock_all()").await;
+    // The end of a session is the end of its locks.
+    two.query("SELECT pg_advisory_lock(3)").await;
+    drop(two);
+    assert_eq!(code(&one.query("SELECT pg_advisory_lock(3)").await), None);
+    server.assert_alive();
+}
+
 /// Who is dropped, gets another password or a lower role is told so at the next statement, and is out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a40_revocation_while_connected() {

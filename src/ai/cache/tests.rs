@@ -86,7 +86,7 @@ fn text_of(looked: &Looked) -> Option<&str> {
 /// 10^5 look-ups of two tenants with the same two users' names and the same prompts: each is given
 /// what it stored itself, and nothing else.
 #[tokio::test]
-async fn nobody_is_given_what_another_asked() {
+async fn b08_b09_nobody_is_given_what_another_asked() {
     const PROMPTS: usize = 100;
     const LOOKUPS: usize = 100_000;
     let (_, [acme, umbra]) = tenants().await;
@@ -347,7 +347,7 @@ async fn settle(tenant: &Tenant, claim: Claim, text: &str) {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_stands_for_one_call_of_one_user() {
+async fn f07_an_idempotency_key_stands_for_one_call_of_one_user() {
     static CLOCK: AtomicI64 = AtomicI64::new(NOW);
     let (_, [acme, umbra]) = tenants().await;
     let clock = || CLOCK.load(Ordering::SeqCst);
@@ -400,7 +400,7 @@ async fn an_idempotency_key_stands_for_one_call_of_one_user() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_hundred_calls_with_one_key_are_executed_once() {
+async fn f07_a_hundred_calls_with_one_key_are_executed_once() {
     let (_, [acme, _]) = tenants().await;
     let replays = Replays::new(acme.clone());
     let executed = Arc::new(AtomicUsize::new(0));

@@ -302,9 +302,13 @@ impl Session {
             }
             CopyInto::Relation(relation) => self.copy_into_relation(relation, target, rows).await?,
         };
+        if let World::Tenant(world) = &*self.world {
+            world.wrote(count);
+        }
         if self.status == Status::Idle {
             self.commit().await?;
         }
+        self.trail_ended(false);
         Ok(count)
     }
 

@@ -3,6 +3,7 @@
 //! Registration, argument defaults, `\df` and the tests all iterate [`all`] of them. Pure vector
 //! functions, which hold nothing of a session, are in [`vector`].
 
+mod advisory;
 mod ai;
 pub(super) mod answers;
 mod args;

@@ -27,10 +27,10 @@ use crate::{
 };
 
 /// A value, as it is computed.
-type Answer = BoxFuture<'static, Result<ScalarValue>>;
+pub(super) type Answer = BoxFuture<'static, Result<ScalarValue>>;
 
 /// One of these functions.
-struct ServerFunction {
+pub(super) struct ServerFunction {
     name: &'static str,
     /// How many arguments it takes.
     arguments: &'static [usize],
@@ -40,7 +40,7 @@ struct ServerFunction {
     call: fn(Arc<World>, Vec<ScalarValue>) -> Answer,
 }
 
-const fn function(
+pub(super) const fn function(
     name: &'static str,
     arguments: &'static [usize],
     returns: Scalar,
@@ -55,6 +55,13 @@ const fn function(
     }
 }
 
+impl ServerFunction {
+    /// The same with or without an effect at the end of the transaction.
+    pub(super) const fn with_effect(self, effect: bool) -> Self {
+        Self { effect, ..self }
+    }
+}
+
 /// A function of a large object: there are none.
 const fn large_object(name: &'static str, arguments: &'static [usize]) -> ServerFunction {
     function(name, arguments, Scalar::Int4, |_, _| {
@@ -65,13 +72,10 @@ const fn large_object(name: &'static str, arguments: &'static [usize]) -> Server
     })
 }
 
-/// All of them.
+/// Those without a file of their own.
 const FUNCTIONS: &[ServerFunction] = &[
     function("pg_sleep", &[1], Scalar::Void, sleep),
-    ServerFunction {
-        effect: true,
-        ..function("pg_notify", &[2], Scalar::Void, notify)
-    },
+    function("pg_notify", &[2], Scalar::Void, notify).with_effect(true),
     function("pg_cancel_backend", &[1], Scalar::Bool, |world, args| {
         signal(world, args, Signal::Cancel)
     }),
@@ -95,6 +99,10 @@ const FUNCTIONS: &[ServerFunction] = &[
     large_object("lowrite", &[2]),
 ];
 
+fn all() -> impl Iterator<Item = &'static ServerFunction> {
+    FUNCTIONS.iter().chain(super::advisory::FUNCTIONS)
+}
+
 /// Whether the function of this name is one that takes effect when the transaction ends.
 pub(super) fn has_effect(name: &str) -> bool {
     FUNCTIONS
@@ -116,7 +124,7 @@ pub(in crate::sql) fn bound(world: &Arc<World>) -> Vec<Arc<ScalarUDF>> {
         };
         Arc::new(AsyncScalarUDF::new(Arc::new(bound)).into_scalar_udf())
     };
-    FUNCTIONS.iter().map(udf).collect()
+    all().map(udf).collect()
 }
 
 #[derive(Debug)]
@@ -203,7 +211,7 @@ impl AsyncScalarUDFImpl for Bound {
 }
 
 /// The value of a function that gives none.
-const NOTHING: ScalarValue = ScalarValue::Boolean(Some(true));
+pub(super) const NOTHING: ScalarValue = ScalarValue::Boolean(Some(true));
 
 fn wrong(name: &str) -> Error {
     Error::new(

@@ -16,6 +16,7 @@ use datafusion::{
 use crate::{
     codec::pgtype::{PgType, Scalar},
     error::{Code, Error},
+    sql::pg::casts,
     vector::Metric,
 };
 
@@ -169,6 +170,7 @@ impl Vectors {
             DataType::List(_) | DataType::FixedSizeList(..) | DataType::LargeList(_) => {
                 datafusion::arrow::compute::cast(&array, &Scalar::Vector.arrow())?
             }
+            DataType::Utf8 => casts::vectors_of_text(&array)?,
             _ => return Err(wrong_type("of vectors").into()),
         };
         Ok(Self { array, constant })

@@ -124,6 +124,8 @@ impl AggregateUDFImpl for Typed {
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         match arguments {
             [vector] if is_vector(vector) => Ok(vector.clone()),
+            // What coercion made of an int4; an int8 has become a decimal.
+            [DataType::Int64] => self.inner.return_type(arguments),
             _ => self.inner.return_type(&self.coerce_types(arguments)?),
         }
     }

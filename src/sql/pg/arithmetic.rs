@@ -3,9 +3,9 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::{
-    array::{Array, Datum},
+    array::{Array, ArrayRef, AsArray, Datum, Decimal128Array},
     compute::kernels::numeric,
-    datatypes::{DataType, FieldRef},
+    datatypes::{DataType, Decimal128Type, FieldRef, Float32Type, Float64Type, i256},
     error::ArrowError,
 };
 use datafusion::{
@@ -25,6 +25,10 @@ enum Operation {
     Add,
     Subtract,
     Multiply,
+    /// Of decimals.
+    Divide,
+    /// Of floats.
+    DivideFloats,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -34,7 +38,7 @@ struct Checked {
     signature: Signature,
 }
 
-static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 3]> = LazyLock::new(|| {
+static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 5]> = LazyLock::new(|| {
     let make = |name, operation| {
         let signature = Signature::user_defined(Volatility::Immutable);
         Arc::new(ScalarUDF::new_from_impl(Checked {
@@ -47,6 +51,8 @@ static FUNCTIONS: LazyLock<[Arc<ScalarUDF>; 3]> = LazyLock::new(|| {
         make("bulkhead_add", Operation::Add),
         make("bulkhead_subtract", Operation::Subtract),
         make("bulkhead_multiply", Operation::Multiply),
+        make("bulkhead_divide", Operation::Divide),
+        make("bulkhead_divide_floats", Operation::DivideFloats),
     ]
 });
 
@@ -78,6 +84,24 @@ pub(super) fn checked(expr: &mut RawBinaryExpr, schema: &DFSchema) -> Option<Exp
         (None, Some(right)) if is_integer(right) => adopt(&mut expr.left, right)?,
         _ => return None,
     }
+    Some(function.call(vec![expr.left.clone(), expr.right.clone()]))
+}
+
+/// Division of numerics and of floats, which fails for a divisor of zero; numerics have sixteen digits after the point,
+/// or as many as an operand has.
+pub(super) fn divided(expr: &RawBinaryExpr, schema: &DFSchema) -> Option<Expr> {
+    if expr.op != BinaryOperator::Divide {
+        return None;
+    }
+    let (left, right) = (known(&expr.left, schema)?, known(&expr.right, schema)?);
+    let exact = |t: &DataType| is_integer(t) || matches!(t, DataType::Decimal128(..));
+    let float = |t: &DataType| is_integer(t) || is_float(t);
+    let function = match (&left, &right) {
+        (a, b) if is_integer(a) && is_integer(b) => return None,
+        (a, b) if exact(a) && exact(b) => &FUNCTIONS[3],
+        (a, b) if float(a) && float(b) => &FUNCTIONS[4],
+        _ => return None,
+    };
     Some(function.call(vec![expr.left.clone(), expr.right.clone()]))
 }
 
@@ -131,7 +155,19 @@ impl ScalarUDFImpl for Checked {
             DataType::Int64 => Some(2),
             _ => None,
         };
+        let exact = |t: &DataType| match t {
+            DataType::Int16 => DataType::Decimal128(5, 0),
+            DataType::Int32 => DataType::Decimal128(10, 0),
+            DataType::Int64 => DataType::Decimal128(19, 0),
+            other => other.clone(),
+        };
         match arguments {
+            [left, right] if self.operation == Operation::Divide => Ok(vec![exact(left), exact(right)]),
+            [left, right] if self.operation == Operation::DivideFloats => {
+                let single = [left, right].iter().all(|t| **t == DataType::Float32);
+                let to = if single { DataType::Float32 } else { DataType::Float64 };
+                Ok(vec![to.clone(), to])
+            }
             [left, right] => match (width(left), width(right)) {
                 (Some(a), Some(b)) => {
                     let wider = [DataType::Int16, DataType::Int32, DataType::Int64][a.max(b)].clone();
@@ -144,13 +180,21 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        Ok(self.coerce_types(arguments)?.swap_remove(0))
+        let coerced = self.coerce_types(arguments)?;
+        Ok(match (self.operation, &coerced[..]) {
+            (Operation::Divide, [DataType::Decimal128(_, a), DataType::Decimal128(_, b)]) => {
+                DataType::Decimal128(38, QUOTIENT_SCALE.max(*a).max(*b).min(38))
+            }
+            (_, [first, ..]) => first.clone(),
+            _ => DataType::Null,
+        })
     }
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
         let types: Vec<DataType> = arguments.arg_fields.iter().map(|f| f.data_type().clone()).collect();
-        let returned = PgType::of_arrow(&self.return_type(&types)?);
-        Ok(Arc::new(returned.field(self.name, true)))
+        let data_type = self.return_type(&types)?;
+        let field = PgType::of_arrow(&data_type).field(self.name, true);
+        Ok(Arc::new(field.with_data_type(data_type)))
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -158,6 +202,18 @@ impl ScalarUDFImpl for Checked {
             return plan_err!("{} takes two arguments", self.name);
         };
         let constant = matches!((left, right), (ColumnarValue::Scalar(_), ColumnarValue::Scalar(_)));
+        if matches!(self.operation, Operation::Divide | Operation::DivideFloats) {
+            let rows = if constant { 1 } else { arguments.number_rows };
+            let (left, right) = (left.to_array(rows)?, right.to_array(rows)?);
+            let array = match self.operation {
+                Operation::Divide => quotients(&left, &right, arguments.return_field.data_type())?,
+                _ => float_quotients(&left, &right)?,
+            };
+            return match constant {
+                true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?)),
+                false => Ok(ColumnarValue::Array(array)),
+            };
+        }
         let result = match (left, right) {
             (ColumnarValue::Array(a), ColumnarValue::Array(b)) => self.compute(a, b),
             (ColumnarValue::Array(a), ColumnarValue::Scalar(b)) => self.compute(a, &b.to_scalar()?),
@@ -183,12 +239,75 @@ impl ScalarUDFImpl for Checked {
     }
 }
 
+/// Digits after the point of a quotient.
+const QUOTIENT_SCALE: i8 = 16;
+
+fn by_zero() -> datafusion::common::DataFusionError {
+    fail(Code::DivisionByZero, "division by zero")
+}
+
+/// Quotients rounded half away from zero.
+fn quotients(left: &ArrayRef, right: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    let (DataType::Decimal128(_, a), DataType::Decimal128(_, b), DataType::Decimal128(_, s)) =
+        (left.data_type(), right.data_type(), to)
+    else {
+        return plan_err!("a division of decimals has decimals");
+    };
+    let too_large = || fail(Code::NumericOutOfRange, "value overflows numeric format");
+    let shift = i32::from(*s) - i32::from(*a) + i32::from(*b);
+    let power = |n: i32| {
+        i256::from_i128(10)
+            .checked_pow(u32::try_from(n).unwrap_or(0))
+            .ok_or_else(too_large)
+    };
+    let (up, down) = (power(shift.max(0))?, power((-shift).max(0))?);
+    let (left, right) = (
+        left.as_primitive::<Decimal128Type>(),
+        right.as_primitive::<Decimal128Type>(),
+    );
+    let each = left.iter().zip(right).map(|(left, right)| {
+        let (Some(left), Some(right)) = (left, right) else {
+            return Ok(None);
+        };
+        if right == 0 {
+            return Err(by_zero());
+        }
+        let left = i256::from_i128(left).checked_mul(up).ok_or_else(too_large)?;
+        let right = i256::from_i128(right).checked_mul(down).ok_or_else(too_large)?;
+        let (whole, rest) = (left / right, left % right);
+        let twice = rest
+            .wrapping_abs()
+            .checked_mul(i256::from_i128(2))
+            .ok_or_else(too_large)?;
+        let away = match (twice >= right.wrapping_abs(), left.is_negative() == right.is_negative()) {
+            (false, _) => i256::ZERO,
+            (true, true) => i256::ONE,
+            (true, false) => i256::MINUS_ONE,
+        };
+        whole.wrapping_add(away).to_i128().map(Some).ok_or_else(too_large)
+    });
+    let values = each.collect::<Result<Decimal128Array>>()?;
+    Ok(Arc::new(values.with_data_type(to.clone())))
+}
+
+fn float_quotients(left: &ArrayRef, right: &ArrayRef) -> Result<ArrayRef> {
+    let zero = match right.data_type() {
+        DataType::Float32 => right.as_primitive::<Float32Type>().iter().flatten().any(|v| v == 0.0),
+        _ => right.as_primitive::<Float64Type>().iter().flatten().any(|v| v == 0.0),
+    };
+    match zero {
+        true => Err(by_zero()),
+        false => Ok(numeric::div(left, right)?),
+    }
+}
+
 impl Checked {
     fn compute(&self, left: &dyn Datum, right: &dyn Datum) -> std::result::Result<Arc<dyn Array>, ArrowError> {
         match self.operation {
             Operation::Add => numeric::add(left, right),
             Operation::Subtract => numeric::sub(left, right),
             Operation::Multiply => numeric::mul(left, right),
+            Operation::Divide | Operation::DivideFloats => numeric::div(left, right),
         }
     }
 }

@@ -20,6 +20,7 @@ use datafusion::{
 };
 
 use super::{
+    convert,
     function::{ANY, fail},
     json,
 };
@@ -153,9 +154,10 @@ impl ScalarUDFImpl for CastFunction {
             Kind::Bytea => bytea(&input)?,
             Kind::Vector(of) => {
                 let dimensions = match arguments.args.get(1) {
-                    Some(ColumnarValue::Scalar(n)) => {
-                        i64::try_from(n.clone()).ok().and_then(|n| usize::try_from(n).ok())
-                    }
+                    Some(ColumnarValue::Scalar(n)) => match n.cast_to(&DataType::Int64) {
+                        Ok(ScalarValue::Int64(Some(n))) => usize::try_from(n).ok(),
+                        _ => None,
+                    },
                     _ => None,
                 };
                 vectors(&input, to, dimensions.filter(|n| *n > 0), of == Scalar::Halfvec)?
@@ -308,6 +310,11 @@ fn halves(input: &ArrayRef) -> Result<ArrayRef> {
     )?))
 }
 
+/// Vectors written as text.
+pub fn vectors_of_text(input: &ArrayRef) -> Result<ArrayRef> {
+    vectors(input, &Scalar::Vector.arrow(), None, false)
+}
+
 fn vectors(input: &ArrayRef, to: &DataType, dimensions: Option<usize>, half: bool) -> Result<ArrayRef> {
     let output: ArrayRef = if is_text(input.data_type()) {
         let mut builder = ListBuilder::new(Float32Builder::new());
@@ -326,10 +333,9 @@ fn vectors(input: &ArrayRef, to: &DataType, dimensions: Option<usize>, half: boo
     ) {
         cast(input, to)?
     } else {
-        return Err(fail(
-            Code::DatatypeMismatch,
-            "only text and arrays of numbers can be cast to vector",
-        ));
+        let from = PgType::of_arrow(input.data_type()).oid().cast_signed();
+        let from = super::types::format_type(from, -1).unwrap_or_default();
+        return Err(fail(Code::CannotCoerce, format!("cannot cast type {from} to vector")));
     };
     let output = match half {
         true => halves(&output)?,
@@ -349,7 +355,7 @@ fn vectors(input: &ArrayRef, to: &DataType, dimensions: Option<usize>, half: boo
 fn check_vector(values: &[f32], nulls: usize, dimensions: Option<usize>) -> Result<()> {
     let complain = |message: String| Err(fail(Code::DataException, message));
     match (values.len(), dimensions) {
-        _ if nulls > 0 => Err(fail(Code::DataException, "array must not contain nulls")),
+        _ if nulls > 0 => Err(fail(Code::NullValueNotAllowed, "array must not contain nulls")),
         (0, _) => complain("vector must have at least 1 dimension".to_owned()),
         (n, _) if n > VECTOR_DIMENSIONS => {
             let message = format!("vector cannot have more than {VECTOR_DIMENSIONS} dimensions");
@@ -416,7 +422,26 @@ fn lists(input: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
             None => builder.append_null(),
         }
     }
-    Ok(cast(&builder.finish(), to)?)
+    let lists = builder.finish();
+    let (Some(PgType::Scalar(scalar)), DataType::List(item)) = (element_of(to), to) else {
+        return Ok(cast(&lists, to)?);
+    };
+    let values: ArrayRef = match scalar {
+        scalar if convert::is_plain(scalar) => {
+            convert::convert(lists.values(), PgType::TEXT, scalar, item.data_type())?
+        }
+        _ => cast(lists.values(), item.data_type())?,
+    };
+    let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
+    Ok(Arc::new(ListArray::try_new(item.clone(), offsets, values, nulls)?))
+}
+
+/// The type that elements of a list in this Arrow type are read as.
+fn element_of(list: &DataType) -> Option<PgType> {
+    match list {
+        DataType::List(item) => Some(PgType::of(item)),
+        _ => None,
+    }
 }
 
 fn malformed() -> DataFusionError {

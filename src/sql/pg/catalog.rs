@@ -10,7 +10,7 @@ use datafusion::common::DataFusionError;
 use super::builtin;
 use crate::{
     codec::pgtype::{PgType, Scalar},
-    sql::{backends::Activity, cursor::CursorInfo},
+    sql::{backends::{Activity, HeldLock}, cursor::CursorInfo},
 };
 
 /// OID of the one database a session can see.
@@ -55,6 +55,8 @@ pub struct CatalogSnapshot {
     pub channels: Vec<String>,
     /// The sessions it may know of, itself included.
     pub activity: Vec<Activity>,
+    /// The tenant's locks.
+    pub locks: Vec<HeldLock>,
     /// The number given to the client for cancelling.
     pub pid: i32,
     /// When the session began, in microseconds since 1970.

@@ -6,8 +6,7 @@ use std::{
 };
 
 use arrow::datatypes::{DataType, FieldRef};
-use chrono::{Datelike, Duration, NaiveDate, NaiveDateTime, Offset, TimeZone, Timelike};
-use chrono_tz::Tz;
+use chrono::{Datelike, Duration, NaiveDate, Timelike};
 use datafusion::{
     common::{Result, ScalarValue},
     logical_expr::{
@@ -20,6 +19,7 @@ use super::{
     function::fail,
     moments::{self, DAY, Interval, Moment, SECOND, number},
     temporal, to_char,
+    zone::zone,
 };
 use crate::{
     codec::{
@@ -110,10 +110,14 @@ const ENTRIES: &[Entry] = &[
             _ => Moment::Null,
         })
     }),
-    entry("justify_days", &[1], Scalar::Interval, |a| of_span(a, justify_days)),
-    entry("justify_hours", &[1], Scalar::Interval, |a| of_span(a, justify_hours)),
+    entry("justify_days", &[1], Scalar::Interval, |a| {
+        of_span(a, moments::justify_days)
+    }),
+    entry("justify_hours", &[1], Scalar::Interval, |a| {
+        of_span(a, moments::justify_hours)
+    }),
     entry("justify_interval", &[1], Scalar::Interval, |a| {
-        of_span(a, |s| signs(justify_days(justify_hours(s))))
+        of_span(a, |s| moments::signs(moments::justify_days(moments::justify_hours(s))))
     }),
     entry("make_date", &[3], Scalar::Date, |a| match whole(a)[..] {
         [Some(y), Some(m), Some(d)] => Ok(Moment::Date(days(date(y, m, d)?)?)),
@@ -355,46 +359,6 @@ fn of_span(arguments: &[Moment], f: fn(Interval) -> Interval) -> Result<Moment> 
     })
 }
 
-fn justify_days(span: Interval) -> Interval {
-    let (months, days) = (span.days / 30, span.days % 30);
-    signs(Interval {
-        months: span.months.saturating_add(months),
-        days,
-        ..span
-    })
-}
-
-fn justify_hours(span: Interval) -> Interval {
-    let days = i32::try_from(span.micros / DAY).unwrap_or(i32::MAX);
-    let mut out = Interval {
-        days: span.days.saturating_add(days),
-        micros: span.micros % DAY,
-        ..span
-    };
-    if out.days > 0 && out.micros < 0 {
-        (out.days, out.micros) = (out.days - 1, out.micros + DAY);
-    } else if out.days < 0 && out.micros > 0 {
-        (out.days, out.micros) = (out.days + 1, out.micros - DAY);
-    }
-    out
-}
-
-/// Months and days of one sign, and the time's.
-fn signs(mut span: Interval) -> Interval {
-    let (days, time) = (span.days, span.micros);
-    if span.months > 0 && (days < 0 || (days == 0 && time < 0)) {
-        (span.months, span.days) = (span.months - 1, days + 30);
-    } else if span.months < 0 && (days > 0 || (days == 0 && time > 0)) {
-        (span.months, span.days) = (span.months + 1, days - 30);
-    }
-    if span.days > 0 && span.micros < 0 {
-        (span.days, span.micros) = (span.days - 1, span.micros + DAY);
-    } else if span.days < 0 && span.micros > 0 {
-        (span.days, span.micros) = (span.days + 1, span.micros - DAY);
-    }
-    span
-}
-
 /// Digits after the point of a field.
 fn field_scale(field: &str) -> i8 {
     match field.to_ascii_lowercase().as_str() {
@@ -576,71 +540,6 @@ fn truncated_span(field: &str, span: Interval) -> Option<Interval> {
         "millennium" => months(12_000),
         _ => return None,
     })
-}
-
-/// A zone by its name in the IANA database, or by its offset.
-pub fn zone(name: &str) -> Option<Zone> {
-    let name = name.trim();
-    if let Ok(zone) = name.parse::<Tz>() {
-        return Some(Zone::Named(zone));
-    }
-    let lower = name.to_ascii_lowercase();
-    if let Some(named) = chrono_tz::TZ_VARIANTS
-        .iter()
-        .find(|z| z.name().eq_ignore_ascii_case(&lower))
-    {
-        return Some(Zone::Named(*named));
-    }
-    if lower == "z" || lower == "utc" {
-        return Some(Zone::Named(Tz::UTC));
-    }
-    // POSIX counts offsets westwards, ISO eastwards; PostgreSQL takes a bare one as ISO here.
-    let digits = lower.trim_start_matches("utc").trim_start_matches("gmt");
-    let posix = digits.len() != lower.len();
-    let (sign, rest) = match digits.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, digits.strip_prefix('+')?),
-    };
-    let (hours, minutes) = match rest.split_once(':') {
-        Some((h, m)) => (h.parse::<i32>().ok()?, m.parse::<i32>().ok()?),
-        None if rest.len() == 4 => (rest.get(..2)?.parse().ok()?, rest.get(2..)?.parse().ok()?),
-        None => (rest.parse::<i32>().ok()?, 0),
-    };
-    if hours > 15 || minutes > 59 {
-        return None;
-    }
-    let seconds = sign * (hours * 3600 + minutes * 60);
-    Some(Zone::East(if posix { -seconds } else { seconds }))
-}
-
-/// Where clocks show another time than in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Zone {
-    Named(Tz),
-    /// Seconds east of UTC.
-    East(i32),
-}
-
-impl Zone {
-    /// Seconds east of UTC at a moment.
-    pub fn at(self, utc: NaiveDateTime) -> i32 {
-        match self {
-            Self::Named(zone) => zone.offset_from_utc_datetime(&utc).fix().local_minus_utc(),
-            Self::East(seconds) => seconds,
-        }
-    }
-
-    /// Seconds east of UTC where clocks show this. In the hour that exists twice it is the first; one that is skipped is
-    /// counted as if clocks had not been set.
-    pub fn of_local(self, local: NaiveDateTime) -> i32 {
-        match self {
-            Self::East(seconds) => seconds,
-            Self::Named(zone) => match zone.offset_from_local_datetime(&local).earliest() {
-                Some(offset) => offset.fix().local_minus_utc(),
-                None => self.at(local - Duration::days(1)),
-            },
-        }
-    }
 }
 
 fn in_zone(name: &str, at: &Moment) -> Result<Moment> {

@@ -108,8 +108,14 @@ fn wanted(arguments: &[Option<&ScalarValue>]) -> Result<(Scalar, i32)> {
         _ => -1,
     };
     match scalar {
-        Some(PgType::Scalar(scalar)) => Ok((scalar, modifier)),
-        _ => Err(DataFusionError::Internal("a cast to no known type".to_owned())),
+        Some(PgType::Scalar(scalar)) if is_plain(scalar) => Ok((scalar, modifier)),
+        _ => {
+            let name = match arguments.get(1) {
+                Some(Some(ScalarValue::Utf8(Some(name)))) => name.as_str(),
+                _ => "",
+            };
+            Err(fail(Code::UndefinedObject, format!("type \"{name}\" does not exist")))
+        }
     }
 }
 
@@ -179,7 +185,8 @@ fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-fn convert(input: &ArrayRef, from: PgType, to: Scalar, target: &DataType) -> Result<ArrayRef> {
+/// The values of one type as those of a plain type.
+pub fn convert(input: &ArrayRef, from: PgType, to: Scalar, target: &DataType) -> Result<ArrayRef> {
     let data_type = input.data_type();
     if data_type.is_null() {
         return Ok(new_null_array(target, input.len()));

@@ -6,12 +6,16 @@
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, DataType as SqlType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, Statement, Subscript,
-    TableFactor, TableFunctionArgs, TypedString, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, CastKind, DataType as SqlType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableFactor,
+    TableFunctionArgs, TypedString, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
-use super::{convert, from, names, spelling, subquery, types};
+use super::{
+    convert,
+    dialect_calls::{array_literal, fields, function, like_any, quantified, same_casts},
+    from, names, spelling, subquery, types,
+};
 use crate::codec::pgtype::{PgType, Scalar};
 
 /// Rewrites a statement in place. To be called once, after the statement was judged and before it
@@ -60,6 +64,30 @@ impl VisitorMut for Rewriter {
             true => ControlFlow::Continue(()),
             false => VisitMut::visit(select, &mut { values }),
         }
+    }
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let SetExpr::Values(values) = query.body.as_mut() {
+            let columns = values.rows.first().map_or(0, |row| row.len());
+            for at in 0..columns {
+                same_casts(values.rows.iter_mut().filter_map(|row| row.get_mut(at)));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Array(array) => same_casts(array.elem.iter_mut()),
+            Expr::Like { .. } | Expr::ILike { .. } => like_any(expr),
+            Expr::Value(value) => {
+                if let Value::UnicodeStringLiteral(text) | Value::NationalStringLiteral(text) = &mut value.value {
+                    value.value = Value::SingleQuotedString(std::mem::take(text));
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
@@ -185,7 +213,7 @@ impl VisitorMut for TableOids {
 }
 
 /// Functions that SQL calls without parentheses.
-const WITHOUT_PARENTHESES: &[&str] = &[
+pub(super) const WITHOUT_PARENTHESES: &[&str] = &[
     "current_catalog",
     "current_role",
     "current_schema",
@@ -219,12 +247,12 @@ pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     })
 }
 
-fn text(value: &str) -> Expr {
+pub(super) fn text(value: &str) -> Expr {
     Expr::value(Value::SingleQuotedString(value.to_owned()))
 }
 
 /// Takes a schema of PostgreSQL's own off a name; functions of others keep theirs.
-fn bare(name: &mut ObjectName) {
+pub(super) fn bare(name: &mut ObjectName) {
     let own = |part: &ObjectNamePart| {
         let ident = part.as_ident();
         ident.is_some_and(|i| {
@@ -348,6 +376,11 @@ fn cast(expr: &mut Expr) {
         return;
     }
     let Some((pg_type, modifier)) = types::resolve(data_type) else {
+        if let SqlType::Custom(name, _) = data_type
+            && let Some(name) = types::custom_name(name)
+        {
+            *expr = call(convert::CAST, vec![take(inner), text(&name)]);
+        }
         return;
     };
     let number = |n: i32| Expr::value(Value::Number(n.to_string(), false));
@@ -359,6 +392,8 @@ fn cast(expr: &mut Expr) {
         PgType::Scalar(Scalar::Uuid) => call("bulkhead_uuid", vec![take(inner)]),
         PgType::Scalar(Scalar::Json) => call("bulkhead_json", vec![take(inner)]),
         PgType::Scalar(Scalar::Jsonb) => call("bulkhead_jsonb", vec![take(inner)]),
+        PgType::Scalar(Scalar::Tsvector) => call("bulkhead_tsvector", vec![take(inner)]),
+        PgType::Scalar(Scalar::Tsquery) => call("bulkhead_tsquery", vec![take(inner)]),
         PgType::Scalar(Scalar::Bytea) => call("bulkhead_bytea", vec![take(inner)]),
         PgType::Scalar(Scalar::Vector) => call("bulkhead_vector", vec![take(inner), number(modifier)]),
         PgType::Scalar(Scalar::Halfvec) => call("bulkhead_halfvec", vec![take(inner), number(modifier)]),
@@ -373,7 +408,7 @@ fn cast(expr: &mut Expr) {
 }
 
 /// A cast to a plain type.
-fn plain(expr: Expr, to: Scalar, modifier: i32) -> Expr {
+pub(super) fn plain(expr: Expr, to: Scalar, modifier: i32) -> Expr {
     let mut arguments = vec![expr, text(to.name())];
     if modifier >= 0 {
         arguments.push(text(&modifier.to_string()));
@@ -395,164 +430,6 @@ fn interval(expr: &mut Expr) {
         _ => written.clone(),
     };
     *expr = plain(text(&written), Scalar::Interval, -1);
-}
-
-fn function(expr: &mut Expr) {
-    let Expr::Function(f) = expr else { return };
-    let qualified = f.name.0.len() > 1;
-    bare(&mut f.name);
-    let Some(name) = single_name(&f.name) else { return };
-    if let (FunctionArguments::Subquery(query), "array") = (&mut f.args, name.as_str()) {
-        let mut query = std::mem::replace(query, Box::new(empty_query()));
-        subquery::array(&mut query);
-        *expr = call("bulkhead_or_empty", vec![Expr::Subquery(query)]);
-        return;
-    }
-    let rename = |f: &mut Function, to: &str| f.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(to))]);
-    match name.as_str() {
-        _ if matches!(f.args, FunctionArguments::None) && WITHOUT_PARENTHESES.contains(&name.as_str()) => {
-            *expr = call(&name, Vec::new());
-        }
-        // PostgreSQL's takes out every occurrence.
-        "array_remove" => rename(f, "array_remove_all"),
-        "every" => rename(f, "bool_and"),
-        "row_number" | "rank" | "dense_rank" if f.over.is_some() => *expr = plain(take(expr), Scalar::Int8, -1),
-        "ntile" if f.over.is_some() => *expr = plain(take(expr), Scalar::Int4, -1),
-        _ if from::json_list(&name).is_some() => {
-            if let Some(list) = from::json_list(&name) {
-                rename(f, list);
-            }
-            let rows = take(expr);
-            *expr = call("unnest", vec![rows]);
-        }
-        // The literal is an empty array, or the text it looks like: the first argument's type tells.
-        "coalesce" if arguments(f).is_some_and(|a| matches!(a.as_slice(), [_, last] if is_empty_array(last))) => {
-            rename(f, "bulkhead_or_empty");
-        }
-        "_pg_expandarray" => {
-            rename(f, "bulkhead_expandarray");
-            let rows = take(expr);
-            *expr = call("unnest", vec![rows]);
-        }
-        "pg_listening_channels" => {
-            let channels = take(expr);
-            *expr = call("unnest", vec![channels]);
-        }
-        "generate_series" => {
-            let series = take(expr);
-            *expr = call("unnest", vec![series]);
-        }
-        "generate_subscripts" => {
-            if let Some(list) = arguments(f).and_then(|a| a.into_iter().next()) {
-                let upper = Expr::Cast {
-                    kind: CastKind::Cast,
-                    expr: Box::new(call("array_upper", vec![list, one()])),
-                    data_type: SqlType::BigInt(None),
-                    array: false,
-                    format: None,
-                };
-                *expr = call("unnest", vec![call("generate_series", vec![one(), upper])]);
-            }
-        }
-        // A name made bare must not be quoted in a way that DataFusion takes literally.
-        _ if qualified => rename(f, &name),
-        _ => {}
-    }
-}
-
-fn is_empty_array(expr: &Expr) -> bool {
-    matches!(expr, Expr::Value(v) if matches!(&v.value, Value::SingleQuotedString(s) if s == "{}"))
-}
-
-fn one() -> Expr {
-    Expr::value(Value::Number("1".to_owned(), false))
-}
-
-/// The arguments where all are positional expressions.
-fn arguments(f: &Function) -> Option<Vec<Expr>> {
-    let FunctionArguments::List(list) = &f.args else {
-        return None;
-    };
-    let each = |a: &FunctionArg| match a {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
-        _ => None,
-    };
-    list.args.iter().map(each).collect()
-}
-
-fn empty_query() -> Query {
-    subquery::query_of(Vec::new())
-}
-
-/// `x = ANY ('{a,b}')`: the literal is an array of whatever it holds.
-fn array_literal(right: &mut Box<Expr>) {
-    let Expr::Value(value) = right.as_ref() else { return };
-    let Value::SingleQuotedString(literal) = &value.value else {
-        return;
-    };
-    let Some(elements) = super::casts::parse_array(literal) else {
-        return;
-    };
-    let numbers = !elements.is_empty() && elements.iter().flatten().all(|e| e.parse::<i64>().is_ok());
-    let element = if numbers { "int8" } else { "text" };
-    **right = call("bulkhead_array", vec![text(literal), text(element)]);
-}
-
-/// `= ANY (SELECT ...)` is IN, `<> ALL (SELECT ...)` is NOT IN.
-fn quantified(expr: &mut Expr) {
-    let (left, negated, right) = match expr {
-        Expr::AnyOp {
-            left,
-            compare_op: BinaryOperator::Eq,
-            right,
-            ..
-        } => (left, false, right),
-        Expr::AllOp {
-            left,
-            compare_op: BinaryOperator::NotEq,
-            right,
-        } => (left, true, right),
-        _ => return,
-    };
-    match right.as_mut() {
-        Expr::Subquery(query) => {
-            let subquery = std::mem::replace(query, Box::new(empty_query()));
-            *expr = Expr::InSubquery {
-                expr: Box::new(take(left)),
-                subquery,
-                negated,
-            };
-        }
-        list if negated => {
-            let has = Expr::AnyOp {
-                left: Box::new(take(left)),
-                compare_op: BinaryOperator::Eq,
-                right: Box::new(take(list)),
-                is_some: false,
-            };
-            *expr = Expr::UnaryOp {
-                op: UnaryOperator::Not,
-                expr: Box::new(has),
-            };
-        }
-        _ => {}
-    }
-}
-
-/// `(row).field` as `row['field']`; of `table.column[1]` the first dots name the column.
-fn fields(root: &Expr, access_chain: &mut [AccessExpr]) {
-    let mut naming = matches!(root, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
-    for access in access_chain {
-        match access {
-            AccessExpr::Dot(Expr::Identifier(field)) if !naming => {
-                *access = AccessExpr::Subscript(Subscript::Index {
-                    index: text(&field.value),
-                });
-            }
-            AccessExpr::Dot(_) => {}
-            AccessExpr::Subscript(_) => naming = false,
-        }
-    }
 }
 
 /// A function in FROM may use what stands left of it, as in PostgreSQL.

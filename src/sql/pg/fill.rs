@@ -99,6 +99,7 @@ pub const FILLS: &[Fill] = &[
     own("pg_sequences", super::fill_more::sequence_texts),
     own("pg_depend", super::fill_more::depends),
     own("pg_rewrite", super::fill_more::rules),
+    own("pg_locks", locks),
 ];
 
 fn value(v: impl Into<Value>) -> Value {
@@ -583,6 +584,23 @@ fn cursors(s: &CatalogSnapshot, rows: &mut Rows) {
             ("is_binary", value(cursor.binary)),
             ("is_scrollable", value(cursor.scrollable)),
             ("creation_time", value(cursor.created_micros)),
+        ]);
+    }
+}
+
+fn locks(s: &CatalogSnapshot, rows: &mut Rows) {
+    for lock in &s.locks {
+        rows.add(&[
+            ("locktype", value(lock.kind)),
+            ("database", value(DATABASE_OID)),
+            ("relation", value(lock.relation)),
+            ("classid", value(lock.advisory.map(|(high, _, _)| high))),
+            ("objid", value(lock.advisory.map(|(_, low, _)| low))),
+            ("objsubid", value(lock.advisory.map(|(_, _, count)| count))),
+            ("pid", value(lock.pid)),
+            ("mode", value(lock.mode)),
+            ("granted", value(lock.granted)),
+            ("fastpath", value(false)),
         ]);
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! Columns are named as in PostgreSQL: a function of one column gives it the alias's name, else its own.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::{
-    common::{Column, DFSchema, Result, ScalarValue, UnnestOptions},
+    common::{Column, DFSchema, Result, ScalarValue, UnnestOptions, metadata::FieldMetadata},
     functions_window::expr_fn::row_number,
     logical_expr::{
         Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Volatility,
@@ -15,8 +15,11 @@ use datafusion::{
     sql::sqlparser::ast::{Expr as SqlExpr, FunctionArg, FunctionArgExpr, TableAlias, TableFactor, TableFunctionArgs},
 };
 
-use super::{builtin, casts, dialect::single_name, function::fail};
-use crate::error::Code;
+use super::{builtin, casts, convert, dialect::single_name, function::fail};
+use crate::{
+    codec::pgtype::{PG_TYPE, PgType, Scalar},
+    error::Code,
+};
 
 /// Plans functions in FROM that are no table functions of DataFusion.
 #[derive(Debug)]
@@ -217,15 +220,45 @@ fn unnest(lists: Vec<Expr>, column: &str) -> Result<LogicalPlan> {
 }
 
 fn unnest_as(lists: Vec<Expr>, names: &[String]) -> Result<LogicalPlan> {
-    let names: Vec<Column> = names.iter().map(Column::from_name).collect();
+    let columns: Vec<Column> = names.iter().map(Column::from_name).collect();
     let items = lists
         .into_iter()
-        .zip(&names)
+        .zip(&columns)
         .map(|(list, column)| list.alias(column.name.clone()));
-    LogicalPlanBuilder::empty(true)
-        .project(items)?
-        .unnest_columns_with_options(names, UnnestOptions::new().with_preserve_nulls(false))?
-        .build()
+    let lists = LogicalPlanBuilder::empty(true).project(items)?.build()?;
+    // An element is of the type that the list's metadata names; its own field cannot say so.
+    let types: Vec<Option<PgType>> = lists
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| match PgType::of(field) {
+            PgType::Array(scalar) => Some(PgType::Scalar(scalar)),
+            PgType::Scalar(scalar) => scalar.vector_item().map(PgType::Scalar),
+        })
+        .collect();
+    let rows = LogicalPlanBuilder::from(lists)
+        .unnest_columns_with_options(columns, UnnestOptions::new().with_preserve_nulls(false))?
+        .build()?;
+    let fields = rows.schema().fields().clone();
+    if !types
+        .iter()
+        .zip(fields.iter())
+        .any(|(t, f)| t.is_some_and(|t| t != PgType::of(f)))
+    {
+        return Ok(rows);
+    }
+    let typed = rows.schema().columns().into_iter().zip(types).map(|(column, pg_type)| {
+        let name = column.name.clone();
+        match pg_type {
+            Some(pg_type) => {
+                let metadata = HashMap::from([(PG_TYPE.to_owned(), pg_type.name())]);
+                Expr::Column(column).alias_with_metadata(name, Some(FieldMetadata::from(metadata)))
+            }
+            None => Expr::Column(column),
+        }
+    });
+    let typed: Vec<Expr> = typed.collect();
+    LogicalPlanBuilder::from(rows).project(typed)?.build()
 }
 
 /// The fields of a list of structs as columns.
@@ -251,6 +284,27 @@ fn series(arguments: Vec<Expr>, column: &str, context: &mut dyn RelationPlannerC
         Ok(DataType::Int16 | DataType::Int32) => a.cast_to(&DataType::Int64, &none),
         _ => Ok(a),
     };
+    let temporal = |a: &Expr| {
+        matches!(
+            a.get_type(&none),
+            Ok(DataType::Timestamp(..) | DataType::Date32 | DataType::Interval(_))
+        )
+    };
+    if arguments.iter().any(temporal) {
+        // A step that is a literal is an interval; days are moments, as PostgreSQL has them here.
+        let step = |(at, a): (usize, Expr)| match (at, a.get_type(&none)) {
+            (2, Ok(DataType::Utf8)) => convert::to(a, Scalar::Interval),
+            (0 | 1, Ok(DataType::Date32)) => convert::to(a, Scalar::Timestamptz),
+            (0 | 1, Ok(DataType::Utf8)) => convert::to(a, Scalar::Timestamp),
+            _ => a,
+        };
+        let arguments: Vec<Expr> = arguments.into_iter().enumerate().map(step).collect();
+        let list = context.context_provider().get_function_meta("bulkhead_moments");
+        return match list {
+            Some(list) => unnest(vec![list.call(arguments)], column),
+            None => Err(fail(Code::UndefinedFunction, "function generate_series does not exist")),
+        };
+    }
     let arguments = arguments.into_iter().map(wide).collect::<Result<Vec<_>>>()?;
     let outer = arguments
         .iter()

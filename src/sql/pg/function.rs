@@ -59,6 +59,8 @@ pub fn shared() -> Vec<Arc<ScalarUDF>> {
             .chain(super::json_access::FUNCTIONS)
             .chain(super::json_change::FUNCTIONS)
             .chain(super::strings::FUNCTIONS)
+            .chain(super::ts_functions::FUNCTIONS)
+            .chain(super::any_value::FUNCTIONS)
             .map(|f| Arc::new(ScalarUDF::new_from_impl(PgFunction::new(f, None))));
         own.chain(super::casts::shared())
             .chain(super::json_make::scalars())
@@ -66,6 +68,8 @@ pub fn shared() -> Vec<Arc<ScalarUDF>> {
             .chain([super::convert::function()])
             .chain(super::temporal::shared())
             .chain(super::clock::shared())
+            .chain([super::series::function()])
+            .chain(super::any_value::shared())
             .collect()
     });
     MADE.clone()

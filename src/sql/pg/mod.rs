@@ -6,12 +6,14 @@
 //! - [`catalog`]: the snapshot; [`builtin`]: what PostgreSQL brings along, as data
 //! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`], [`info`] and their `_more`
 //! - [`literals`], [`arithmetic`], [`aggregates`], [`output`]: numbers, and types, as PostgreSQL has them
-//! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`strings`], [`mathematics`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
-//! - [`clock`], [`temporal`], [`to_char`] over [`moments`]: dates, times and intervals
+//! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`strings`], [`any_value`], [`mathematics`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
+//! - [`clock`], [`temporal`], [`series`], [`to_char`], [`zone`] over [`moments`]: dates, times and intervals
+//! - `ts`, `ts_functions`: text search
 //! - [`dialect`], [`spelling`], [`names`], [`subquery`]: the statement rewritten before it is planned
 //! - [`types`], [`operators`], [`from`], [`lateral`], [`apply`], [`apply_exec`]: extensions of DataFusion's planner
 
 pub mod aggregates;
+pub mod any_value;
 pub mod apply;
 pub mod apply_exec;
 pub mod arithmetic;
@@ -21,6 +23,7 @@ pub mod catalog;
 pub mod clock;
 pub mod convert;
 pub mod dialect;
+mod dialect_calls;
 pub mod fill;
 mod fill_more;
 pub mod fixed;
@@ -42,13 +45,18 @@ pub mod output;
 pub mod print;
 pub mod relations;
 pub mod rows;
+pub mod series;
 pub mod spelling;
 pub mod strings;
 pub mod subquery;
 pub mod temporal;
 pub mod text;
 pub mod to_char;
+mod to_char_number;
+mod ts;
+mod ts_functions;
 pub mod types;
+pub mod zone;
 
 pub use function::{bound, shared};
 

@@ -314,3 +314,45 @@ pub(super) fn age(later: i64, earlier: i64) -> Result<Interval> {
         micros: time,
     })
 }
+
+/// Whole months out of its days.
+pub(super) fn justify_days(span: Interval) -> Interval {
+    let (months, days) = (span.days / 30, span.days % 30);
+    signs(Interval {
+        months: span.months.saturating_add(months),
+        days,
+        ..span
+    })
+}
+
+/// Whole days out of its time.
+pub(super) fn justify_hours(span: Interval) -> Interval {
+    let days = i32::try_from(span.micros / DAY).unwrap_or(i32::MAX);
+    let mut out = Interval {
+        days: span.days.saturating_add(days),
+        micros: span.micros % DAY,
+        ..span
+    };
+    if out.days > 0 && out.micros < 0 {
+        (out.days, out.micros) = (out.days - 1, out.micros + DAY);
+    } else if out.days < 0 && out.micros > 0 {
+        (out.days, out.micros) = (out.days + 1, out.micros - DAY);
+    }
+    out
+}
+
+/// Months and days of one sign, and the time's.
+pub(super) fn signs(mut span: Interval) -> Interval {
+    let (days, time) = (span.days, span.micros);
+    if span.months > 0 && (days < 0 || (days == 0 && time < 0)) {
+        (span.months, span.days) = (span.months - 1, days + 30);
+    } else if span.months < 0 && (days > 0 || (days == 0 && time > 0)) {
+        (span.months, span.days) = (span.months + 1, days - 30);
+    }
+    if span.days > 0 && span.micros < 0 {
+        (span.days, span.micros) = (span.days - 1, span.micros + DAY);
+    } else if span.days < 0 && span.micros > 0 {
+        (span.days, span.micros) = (span.days + 1, span.micros - DAY);
+    }
+    span
+}

@@ -33,6 +33,9 @@ impl ExprPlanner for PgOperators {
             let (left, right) = (vector_beside(expr.left), vector_beside(expr.right));
             return Ok(PlannerResult::Planned(function.call(vec![left, right])));
         }
+        if let Some(call) = text_search(&expr, schema) {
+            return Ok(PlannerResult::Planned(call));
+        }
         if let Some(call) = temporal::call(&expr, schema) {
             return Ok(PlannerResult::Planned(call));
         }
@@ -40,6 +43,16 @@ impl ExprPlanner for PgOperators {
             return Ok(PlannerResult::Planned(call));
         }
         arithmetic::floats(&mut expr, schema);
+        if let Some(call) = arithmetic::divided(&expr, schema) {
+            return Ok(PlannerResult::Planned(call));
+        }
+        if expr.op == BinaryOperator::PGOverlap
+            && let Some(has_any) = SHARED_ARRAYS.as_ref()
+        {
+            let left = typed_if_literal(expr.left, &expr.right, schema);
+            let right = typed_if_literal(expr.right, &left, schema);
+            return Ok(PlannerResult::Planned(has_any.call(vec![left, right])));
+        }
         if compares(&expr.op) {
             if is_literal(&expr.right) {
                 expr.right = typed(expr.right, &expr.left, schema);
@@ -71,6 +84,48 @@ fn of_vectors(expr: &RawBinaryExpr, schema: &DFSchema) -> Option<Arc<ScalarUDF>>
     MADE.iter().find(|f| f.name() == name).cloned()
 }
 
+/// What `@@`, `||` and `&&` are on texts, `tsvector`s and `tsquery`s.
+fn text_search(expr: &RawBinaryExpr, schema: &DFSchema) -> Option<Expr> {
+    let kind = |e: &Expr| match e.to_field(schema).map(|(_, field)| PgType::of(&field)) {
+        Ok(PgType::Scalar(scalar)) => Some(scalar),
+        _ => None,
+    };
+    let (left, right) = (kind(&expr.left), kind(&expr.right));
+    let known = |name: &str| SHARED.iter().find(|f| f.name() == name);
+    let of = |name: &str, e: &Expr| known(name).map(|f| f.call(vec![e.clone()]));
+    let (a, b) = (&expr.left, &expr.right);
+    let (name, a, b) = match (&expr.op, left, right) {
+        (BinaryOperator::AtAt, Some(Scalar::Tsquery), _) => ("bulkhead_ts_match", vector_of(b, right, of)?, a.clone()),
+        (BinaryOperator::AtAt, Some(Scalar::Tsvector), Some(Scalar::Tsquery)) => {
+            ("bulkhead_ts_match", a.clone(), b.clone())
+        }
+        (BinaryOperator::AtAt, Some(Scalar::Tsvector), _) => {
+            ("bulkhead_ts_match", a.clone(), of("bulkhead_tsquery", b)?)
+        }
+        (BinaryOperator::AtAt, Some(_), Some(Scalar::Tsquery)) => {
+            ("bulkhead_ts_match", vector_of(a, left, of)?, b.clone())
+        }
+        (BinaryOperator::AtAt, Some(Scalar::Text | Scalar::Varchar), _) => {
+            ("bulkhead_ts_match", of("to_tsvector", a)?, of("plainto_tsquery", b)?)
+        }
+        (BinaryOperator::StringConcat, Some(Scalar::Tsvector), _) => ("bulkhead_tsvector_concat", a.clone(), b.clone()),
+        (BinaryOperator::StringConcat, Some(Scalar::Tsquery), _) => ("tsquery_or", a.clone(), b.clone()),
+        (BinaryOperator::PGOverlap, Some(Scalar::Tsquery), _) => ("tsquery_and", a.clone(), b.clone()),
+        _ => return None,
+    };
+    known(name).map(|f| f.call(vec![a, b]))
+}
+
+/// A text as a `tsvector`.
+fn vector_of(expr: &Expr, kind: Option<Scalar>, of: impl Fn(&str, &Expr) -> Option<Expr>) -> Option<Expr> {
+    match kind {
+        Some(Scalar::Tsvector) => Some(expr.clone()),
+        _ => of("to_tsvector", expr),
+    }
+}
+
+static SHARED: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(super::function::shared);
+
 /// A literal, or a parameter of no type, beside a vector is one.
 fn vector_beside(expr: Expr) -> Expr {
     match expr {
@@ -80,6 +135,19 @@ fn vector_beside(expr: Expr) -> Expr {
             Expr::Placeholder(Placeholder { id, field })
         }
         other => other,
+    }
+}
+
+/// DataFusion's `array_has_any`.
+static SHARED_ARRAYS: LazyLock<Option<Arc<ScalarUDF>>> = LazyLock::new(|| {
+    let all = datafusion::execution::SessionStateDefaults::default_scalar_functions();
+    all.into_iter().find(|f| f.name() == "array_has_any")
+});
+
+fn typed_if_literal(expr: Expr, beside: &Expr, schema: &DFSchema) -> Expr {
+    match is_literal(&expr) {
+        true => typed(expr, beside, schema),
+        false => expr,
     }
 }
 

@@ -152,6 +152,7 @@ fn snapshot() -> CatalogSnapshot {
         cursors: Vec::new(),
         channels: Vec::new(),
         activity: Vec::new(),
+        locks: Vec::new(),
         prepared: vec![("s1".into(), "SELECT 1".into())],
         pid: 4711,
         started_micros: 1_700_000_000_000_000,

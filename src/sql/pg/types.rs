@@ -135,7 +135,7 @@ fn custom(name: &ObjectName, modifiers: &[String]) -> Option<(PgType, i32)> {
         {
             Scalar::Bpchar.into()
         }
-        "cstring" | "citext" => PgType::TEXT,
+        "cstring" | "citext" | "regconfig" => PgType::TEXT,
         "xid" | "cid" => Scalar::Oid.into(),
         other => named(other).or_else(|| PgType::from_name(other))?,
     };

@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use datafusion::arrow::{
-    array::{Array, ArrayRef, RecordBatch, UInt64Array},
+    array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array},
     compute::take,
 };
 use futures::future::BoxFuture;
 
 use super::{
+    compute::Compute,
     rules::{Rules, shown},
     security::Judge,
 };
@@ -116,8 +117,54 @@ impl Session {
         Ok(rows)
     }
 
+    /// Keys that are computed, of rows that are in the index.
+    async fn computed_keys(&self, index: &IndexDef, of: &Compute, rows: &RecordBatch) -> Result<Vec<Option<Key>>> {
+        let mut values = of.run(self, rows, &[]).await?;
+        let within = values.pop().ok_or_else(|| Error::internal("an index without keys"))?;
+        let within = within.as_boolean_opt().ok_or_else(|| Error::internal("a predicate is no truth value"))?;
+        let keys = keys_of(index, &values, rows.num_rows())?.into_iter().enumerate();
+        Ok(keys.map(|(at, key)| key.filter(|_| within.is_valid(at) && within.value(at))).collect())
+    }
+
+    /// Refuses rows whose computed keys others have. Every row is looked at, for such indexes are not kept.
+    async fn claim_computed(&self, rules: &Rules, rows: &RecordBatch, mine: &HashSet<RowId>) -> Result<()> {
+        let def = &rules.def;
+        let world = self.world.tenant()?;
+        for (oid, of) in &rules.computed {
+            let Some(index) = def.indexes.iter().find(|i| i.oid == *oid) else { continue };
+            let keys = self.computed_keys(index, of, rows).await?;
+            let present: Vec<Key> = keys.iter().flatten().cloned().collect();
+            if present.is_empty() {
+                continue;
+            }
+            world.lock_keys(def.oid, index.oid, &present, Mode::Exclusive).await?;
+            let taken = || {
+                let text = format!("duplicate key value violates unique constraint \"{}\"", index.name);
+                Error::new(Code::UniqueViolation, text)
+                    .with_table(&def.schema, &def.name)
+                    .with_constraint(&index.name)
+            };
+            let wanted: HashSet<&Key> = present.iter().collect();
+            if wanted.len() < present.len() {
+                return Err(taken());
+            }
+            let table = world.newest()?.table(def.oid).await?;
+            for part in table.scan(all_columns(def), Vec::new(), true) {
+                let (ids, part) = split_rows(&part?)?;
+                let others = self.computed_keys(index, of, &part).await?;
+                let mut others = ids.iter().zip(&others).filter(|(id, _)| !mine.contains(id));
+                if others.any(|(_, key)| key.as_ref().is_some_and(|key| wanted.contains(key))) {
+                    return Err(taken());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses new rows whose keys are there already. Keys are locked first, so that nobody else brings them meanwhile.
-    pub(super) async fn claim_keys(&self, def: &TableDef, rows: &RecordBatch) -> Result<()> {
+    pub(super) async fn claim_keys(&self, rules: &Rules, rows: &RecordBatch) -> Result<()> {
+        let def = &rules.def;
+        self.claim_computed(rules, rows, &HashSet::new()).await?;
         let world = self.world.tenant()?;
         for (index, places) in unique_indexes(def) {
             let columns = columns_at(rows, &places);
@@ -150,7 +197,7 @@ impl Session {
         if rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
-        self.claim_keys(def, rows).await?;
+        self.claim_keys(rules, rows).await?;
         let world = self.world.tenant()?;
         let tables = world.tables().await?;
         // It must be loaded before it is written.
@@ -178,6 +225,7 @@ impl Session {
             return Ok(());
         }
         let mine: HashSet<RowId> = ids.iter().copied().collect();
+        self.claim_computed(rules, &new, &mine).await?;
         for (index, places) in unique_indexes(def) {
             let (before, after) = (columns_at(&old, &places), columns_at(&new, &places));
             if before == after {

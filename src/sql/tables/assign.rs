@@ -122,7 +122,14 @@ fn convert(values: &ArrayRef, from: From, column: &ColumnDef, wanted: &DataType)
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
     );
     match wanted {
-        DataType::Int16 | DataType::Int32 | DataType::Int64 if !text => integers(&values, wanted, to),
+        DataType::Int16 | DataType::Int32 | DataType::Int64 if !text => {
+            // numeric rounds a half away from zero, floats to the even neighbour.
+            let round = match from {
+                From::Typed(PgType::Scalar(Scalar::Numeric)) => f64::round,
+                _ => f64::round_ties_even,
+            };
+            integers(&values, wanted, to, round)
+        }
         DataType::Float32 | DataType::Float64 if !text => number(&values, wanted, to),
         DataType::Decimal128(..) => decimals(&values, wanted, column),
         _ => cast(&values, wanted),
@@ -152,11 +159,11 @@ fn trimmed(values: &ArrayRef) -> Result<ArrayRef> {
 }
 
 /// Rounds what has a fraction, as PostgreSQL does.
-fn integers(values: &ArrayRef, wanted: &DataType, to: PgType) -> Result<ArrayRef> {
+fn integers(values: &ArrayRef, wanted: &DataType, to: PgType, round: fn(f64) -> f64) -> Result<ArrayRef> {
     let whole = match values.data_type() {
         DataType::Float32 | DataType::Float64 => {
             let floats = cast(values, &DataType::Float64)?;
-            let floats: Float64Array = unary(floats.as_primitive::<Float64Type>(), f64::round_ties_even);
+            let floats: Float64Array = unary(floats.as_primitive::<Float64Type>(), round);
             if floats.iter().flatten().any(|v| !v.is_finite()) {
                 return Err(out_of_range(to));
             }

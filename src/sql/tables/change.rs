@@ -418,7 +418,7 @@ impl Session {
             let part = self
                 .judged(rules, part, &[Judge::new_rows(PolicyCommand::Insert, false)])
                 .await?;
-            self.claim_keys(def, &part).await?;
+            self.claim_keys(rules, &part).await?;
             let newest = world.newest()?;
             newest.table(def.oid).await?;
             let newest = world.newest()?;

@@ -22,7 +22,7 @@ use crate::{
     codec::pgtype::PgType,
     error::{Code, Error, Result},
     sql::{complaints::from_datafusion, session::Session},
-    table::schema::{ColumnDef, Oid, TableDef},
+    table::schema::{ColumnDef, IndexDef, KeyOf, Oid, TableDef},
 };
 
 /// See the module.
@@ -35,6 +35,8 @@ pub(in crate::sql) struct Rules {
     generated: Vec<(usize, From)>,
     generate: Compute,
     checks: Compute,
+    /// Unique indexes whose keys are computed, or that are of some rows only: their keys, then whether a row is one.
+    pub(super) computed: Vec<(Oid, Compute)>,
 }
 
 enum Default {
@@ -91,6 +93,20 @@ impl Rules {
         let texts = def.checks.iter().map(|c| pieces::parse_expression(&c.condition));
         let exprs = plan_over(session, def, texts.collect::<Result<_>>()?)?;
         let checks = Compute::new(&session.state, exprs, &over, &[])?;
+        let mut computed = Vec::new();
+        for index in def.indexes.iter().filter(|i| i.unique && is_computed(i)) {
+            let key = |key: &KeyOf| match key {
+                KeyOf::Column(id) => def
+                    .column_of(*id)
+                    .map(|column| SqlExpr::Identifier(pieces::quoted(&column.name)))
+                    .ok_or_else(|| Error::internal("an index names a column that is gone")),
+                KeyOf::Expression(text) => pieces::parse_expression(text),
+            };
+            let mut texts = index.keys.iter().map(|k| key(&k.key)).collect::<Result<Vec<_>>>()?;
+            texts.push(pieces::parse_expression(index.predicate.as_deref().unwrap_or("TRUE"))?);
+            let exprs = plan_over(session, def, texts)?;
+            computed.push((index.oid, Compute::new(&session.state, exprs, &over, &[])?));
+        }
         Ok(Self {
             def: def.clone(),
             schema,
@@ -98,6 +114,7 @@ impl Rules {
             generated,
             generate,
             checks,
+            computed,
         })
     }
 
@@ -183,6 +200,11 @@ impl Rules {
         }
         Ok(())
     }
+}
+
+/// Whether an index is not just over columns of all rows.
+pub(super) fn is_computed(index: &IndexDef) -> bool {
+    index.predicate.is_some() || index.keys.iter().any(|key| matches!(key.key, KeyOf::Expression(_)))
 }
 
 fn default_of(session: &Session, column: &ColumnDef, empty: &DFSchemaRef) -> Result<Default> {

@@ -269,21 +269,33 @@ fn avx512_dot_bytes(a: &[i8], b: &[i8]) -> i32 {
     let mut sums = [_mm512_setzero_si512(); 2];
     let mut of_b = [_mm512_setzero_si512(); 2];
     let mut i = 0;
-    while i < n {
-        for (sum, of_b) in sums.iter_mut().zip(&mut of_b) {
-            let mask = low_bits(n.saturating_sub(i));
-            // SAFETY: only the n - i or 64 codes of the mask are read; where it is empty, nothing is, and
-            // `wrapping_add` makes no claim on the address.
+    while i + 2 * BYTES_512 <= n {
+        for lane in 0..2 {
+            let at = i + lane * BYTES_512;
+            // SAFETY: at + 64 <= n, which is at most the length of either slice.
             let (x, y) = unsafe {
                 (
-                    _mm512_maskz_loadu_epi8(mask, a.as_ptr().wrapping_add(i)),
-                    _mm512_maskz_loadu_epi8(mask, b.as_ptr().wrapping_add(i)),
+                    _mm512_loadu_si512(a.as_ptr().add(at).cast()),
+                    _mm512_loadu_si512(b.as_ptr().add(at).cast()),
                 )
             };
-            *sum = _mm512_dpbusd_epi32(*sum, _mm512_xor_si512(x, flip), y);
-            *of_b = _mm512_dpbusd_epi32(*of_b, flip, y);
-            i += BYTES_512;
+            sums[lane] = _mm512_dpbusd_epi32(sums[lane], _mm512_xor_si512(x, flip), y);
+            of_b[lane] = _mm512_dpbusd_epi32(of_b[lane], flip, y);
         }
+        i += 2 * BYTES_512;
+    }
+    while i < n {
+        let mask = low_bits(n - i);
+        // SAFETY: only the n - i or 64 codes of the mask are read.
+        let (x, y) = unsafe {
+            (
+                _mm512_maskz_loadu_epi8(mask, a.as_ptr().add(i)),
+                _mm512_maskz_loadu_epi8(mask, b.as_ptr().add(i)),
+            )
+        };
+        sums[0] = _mm512_dpbusd_epi32(sums[0], _mm512_xor_si512(x, flip), y);
+        of_b[0] = _mm512_dpbusd_epi32(of_b[0], flip, y);
+        i += BYTES_512;
     }
     let sum = _mm512_add_epi32(sums[0], sums[1]);
     // `flip` read without a sign is 128.

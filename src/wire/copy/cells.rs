@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{RecordBatch, RecordBatchOptions},
+    array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray},
+    buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer},
     datatypes::{Schema, SchemaRef},
 };
 
 use crate::{
+    codec::pgtype::{PgType, Scalar},
     error::{Error, Result},
     limits,
     sql::Column,
@@ -35,6 +37,30 @@ impl Values {
         };
         self.ends.iter().map(value).collect()
     }
+
+    /// The values as an array of text without looking at each by itself. `None` where one of them is no text.
+    fn texts(&self) -> Option<ArrayRef> {
+        let whole = std::str::from_utf8(&self.bytes)
+            .ok()
+            .filter(|text| !text.contains('\0'))?;
+        if !self.ends.iter().all(|&(end, _)| whole.is_char_boundary(end)) {
+            return None;
+        }
+        let offsets: Option<Vec<i32>> = std::iter::once(Some(0))
+            .chain(self.ends.iter().map(|&(end, _)| i32::try_from(end).ok()))
+            .collect();
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets?));
+        let valid: Vec<bool> = self.ends.iter().map(|&(_, null)| !null).collect();
+        let bytes = Buffer::from(self.bytes.as_slice());
+        let array = StringArray::try_new(offsets, bytes, Some(NullBuffer::from(valid)));
+        Some(Arc::new(array.ok()?))
+    }
+}
+
+/// Types whose values are kept as they are written.
+fn is_plain_text(pg_type: PgType) -> bool {
+    use Scalar::{Bpchar, Text, Varchar};
+    matches!(pg_type, PgType::Scalar(Text | Varchar | Bpchar))
 }
 
 /// Rows in the making.
@@ -98,6 +124,12 @@ impl Cells {
     pub(super) fn take(&mut self) -> Result<RecordBatch> {
         let mut arrays = Vec::with_capacity(self.columns.len());
         for (column, values) in self.columns.iter().zip(&self.values) {
+            if is_plain_text(column.pg_type)
+                && let Some(array) = values.texts()
+            {
+                arrays.push(array);
+                continue;
+            }
             match decode::column(column.pg_type, column.type_modifier, self.format, &values.all()) {
                 Ok(array) => arrays.push(array),
                 Err(error) => return Err(self.first_error().unwrap_or(error)),

@@ -446,7 +446,7 @@ async fn owners_set_lower_budgets_for_all_or_one_and_never_higher_ones() {
 }
 
 #[tokio::test]
-async fn what_is_affordable_is_admitted_and_a_token_more_is_not() {
+async fn f15_what_is_affordable_is_admitted_and_a_token_more_is_not() {
     let house = House::with_budget(Window::Month, 1_000).await;
     house.call(ask(123, 0), end(123, 0)).await.unwrap();
     let price = price([2, 3, 7, 5, 0]);

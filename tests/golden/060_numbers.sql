@@ -1,0 +1,26 @@
+# Numbers are typed, computed and rounded as PostgreSQL does; what does not fit is an error, never another number.
+acme> SELECT pg_typeof(1), pg_typeof(3000000000), pg_typeof(1.5), pg_typeof(1 + 1.0), pg_typeof(1.5 * 2::float8);
+acme> SELECT 7 / 2, -7 / 2, 7 % 3, mod(-7, 3), 10 / 4.0, 1.10 + 1, 2.0 * 1.50;
+acme> SELECT 1.10, '1.10'::numeric, 1.10::numeric, 1234.567::numeric(6, 1), 5::numeric, 2.5::float8;
+acme> SELECT 1.5::int, 2.5::int, -2.5::int, 2.5::float8::int, '  42 '::int, true::int, 0::bool;
+acme> SELECT sum(x), avg(x), sum(x::bigint), pg_typeof(sum(x)), pg_typeof(avg(x)) FROM (VALUES (1), (2), (4)) v(x);
+acme> SELECT n FROM generate_series(1, 3) AS g(n) WHERE n BETWEEN 1.5 AND 3 ORDER BY 1 DESC LIMIT 2;
+acme> SELECT 2147483647 + 1;
+ERROR 22003: integer out of range
+acme> SELECT 9223372036854775807 * 2;
+ERROR 22003: bigint out of range
+acme> SELECT 32767::smallint + 1::smallint;
+ERROR 22003: smallint out of range
+acme> SELECT 1.5 / 0;
+ERROR 22012: division by zero
+acme> SELECT 1::float8 / 0;
+ERROR 22012: division by zero
+acme> SELECT 12345.6::numeric(4, 1);
+ERROR 22003: numeric field overflow
+acme> SELECT '12x'::int;
+ERROR 22P02: invalid input syntax for type integer: "12x"
+acme> SELECT true::date;
+ERROR 42846: cannot cast type boolean to date
+acme> SELECT 'x'::nosuchtype;
+ERROR 42704: type "nosuchtype" does not exist
+acme> SELECT to_char(1234567.891, '9,999,999.99'), to_char(-5, '999'), to_char(42, 'FM0000'), to_char(485, 'FMRN');
