@@ -49,6 +49,7 @@ mod shown;
 mod spelling;
 mod startup;
 mod statement;
+mod statements;
 mod tables;
 #[cfg(test)]
 mod testing;

@@ -138,7 +138,7 @@ pub struct Session {
     pub(super) cursors: Cursors,
     pub(super) marks: Marks,
     pub(super) changed: Vec<&'static str>,
-    statements: HashMap<String, Arc<Prepared>>,
+    pub(super) statements: HashMap<String, Arc<Prepared>>,
     pid: Arc<AtomicI32>,
     commitment: Arc<Commitment>,
     /// Whether other statements are part of the message.
@@ -148,7 +148,7 @@ pub struct Session {
     pub(super) rules: Mutex<HashMap<Oid, Arc<Rules>>>,
     pub(super) admission: Admission,
     pub(super) registered: Option<Registered>,
-    listed: Arc<Mutex<Vec<(String, String)>>>,
+    pub(super) listed: Arc<Mutex<Vec<(String, String)>>>,
     _connection: Option<Connection>,
 }
 
@@ -406,70 +406,6 @@ impl Session {
         let mut notices = std::mem::take(&mut self.notices);
         notices.append(&mut self.world.desk().notices.lock());
         notices
-    }
-
-    /// Settings to report since the last call.
-    pub fn take_parameter_changes(&mut self) -> Vec<(&'static str, String)> {
-        let mut settings = self.settings.lock();
-        let mut changed = std::mem::take(&mut self.changed);
-        changed.append(&mut settings.reported);
-        changed.sort_unstable();
-        changed.dedup();
-        changed
-            .into_iter()
-            .filter_map(|name| Some((name, settings.get(settings::find(name).ok()?))))
-            .collect()
-    }
-
-    /// Settings to report at login.
-    pub fn parameters(&self) -> Vec<(&'static str, String)> {
-        let settings = self.settings.lock();
-        settings::SETTINGS
-            .iter()
-            .filter(|s| s.reported)
-            .map(|s| (s.name, settings.get(s)))
-            .collect()
-    }
-
-    /// The prepared statement of a name.
-    pub fn statement(&self, name: &str) -> Option<Arc<Prepared>> {
-        self.statements.get(name).cloned()
-    }
-
-    /// Keeps a prepared statement; the empty name is the unnamed one, which is replaced.
-    ///
-    /// # Errors
-    /// 42P05 if the name is taken, 54000 at the limit.
-    pub fn keep_statement(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
-        if !name.is_empty() {
-            if self.statements.contains_key(name) {
-                return Err(Error::new(
-                    Code::DuplicatePrepared,
-                    format!("prepared statement \"{name}\" already exists"),
-                ));
-            }
-            if self.statements.len() >= limits::SESSION_STATEMENTS {
-                return Err(Error::new(
-                    Code::TooLarge,
-                    format!("a session may hold {} prepared statements", limits::SESSION_STATEMENTS),
-                )
-                .with_hint("DEALLOCATE those that are no longer used"));
-            }
-            self.listed.lock().push((name.to_owned(), prepared.parsed.text.clone()));
-        }
-        self.statements.insert(name.to_owned(), prepared);
-        Ok(())
-    }
-
-    /// Forgets a prepared statement; false if there was none.
-    pub fn drop_statement(&mut self, name: &str) -> bool {
-        self.listed.lock().retain(|(n, _)| n != name);
-        self.statements.remove(name).is_some()
-    }
-
-    pub(super) fn drop_all_statements(&mut self) {
-        self.listed.lock().clear();
-        self.statements.clear();
     }
 
     pub(super) fn set(&mut self, name: &str, value: &str, local: bool) -> Result<()> {

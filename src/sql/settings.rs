@@ -422,23 +422,6 @@ impl Setting {
     }
 }
 
-/// `-c name=value -c name=value`, as libpq sends it in `options`.
-pub(super) fn startup_options(text: &str) -> Vec<(String, String)> {
-    let mut words = text.split_whitespace();
-    let mut pairs = Vec::new();
-    while let Some(word) = words.next() {
-        let pair = match word.strip_prefix("-c") {
-            Some("") => words.next(),
-            Some(rest) => Some(rest),
-            None => word.strip_prefix("--"),
-        };
-        if let Some((name, value)) = pair.and_then(|p| p.split_once('=')) {
-            pairs.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    pairs
-}
-
 fn listed(words: &[&'static str], value: &str) -> Option<&'static str> {
     words.iter().find(|w| w.eq_ignore_ascii_case(value)).copied()
 }

@@ -110,7 +110,7 @@ pub(super) fn build(codes: &Arc<Codes>, cancel: &Cancel, pause: &mut dyn FnMut()
             if cancel.is_cancelled() {
                 return None;
             }
-            if node as usize % PAUSE == 0 {
+            if (node as usize).is_multiple_of(PAUSE) {
                 pause();
             }
             hnsw.insert_slice((&[node], node as usize));
@@ -224,7 +224,7 @@ fn lost(graph: &Graph, codes: &Codes, cancel: &Cancel, pause: &mut dyn FnMut()) 
     }
     let mut scratch = Scratch::default();
     for node in 0..codes.len() {
-        if node % PAUSE == 0 {
+        if node.is_multiple_of(PAUSE) {
             pause();
             if cancel.is_cancelled() {
                 return None;

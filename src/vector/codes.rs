@@ -387,3 +387,64 @@ impl Query<'_> {
         }) as f32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const METRICS: [Metric; 4] = [Metric::Cosine, Metric::L2, Metric::InnerProduct, Metric::L1];
+
+    /// Estimates are right on average, and bounds hold as often as their deviations promise.
+    #[test]
+    fn estimates_and_bounds_tell_the_distance() {
+        for dimensions in [100, 384] {
+            let mut state = 3;
+            let mut vector = |far: f32| -> Vec<f32> {
+                // Uneven axes, which the rotation has to spread.
+                let number = |i: usize, bits: u64| ((bits >> 40) as f32 / (1 << 23) as f32 - 1.0) / (1 + i % 9) as f32;
+                (0..dimensions).map(|i| number(i, mix(&mut state)) + far).collect()
+            };
+            let rows: Vec<Vec<f32>> = (0..300).map(|_| vector(0.2)).collect();
+            let queries: Vec<Vec<f32>> = (0..10).map(|_| vector(0.2)).collect();
+            let squared = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>();
+            for metric in METRICS {
+                let rotation = Arc::new(Rotation::new(dimensions));
+                let codes = Codes::of(metric, &rotation, dimensions, rows.len(), |i| {
+                    (&rows[i], squared(&rows[i]))
+                });
+                let (mut below, mut within, mut errors, mut sizes) = (0, 0, 0.0, 0.0);
+                for query_vector in &queries {
+                    let query = codes.query(query_vector, squared(query_vector), true);
+                    assert_eq!(query.has_bits(), metric != Metric::L1);
+                    let mut bounds = vec![0.0; rows.len()];
+                    let mut middle = vec![0.0; rows.len()];
+                    if query.has_bits() {
+                        query.lower_bounds(0, 2.5, &mut vec![0; rows.len()], &mut bounds);
+                        query.lower_bounds(0, 0.0, &mut vec![0; rows.len()], &mut middle);
+                    }
+                    for (i, row) in rows.iter().enumerate() {
+                        let exact = query.in_walk_units(metric.distance(query_vector, row));
+                        let estimate = query.estimate(i);
+                        assert!(codes.is_code_of(i, row, squared(row)));
+                        assert!(!codes.is_code_of((i + 1) % rows.len(), row, squared(row)));
+                        within += usize::from(estimate - query.slack(i, 3.0) <= exact);
+                        if query.has_bits() {
+                            below += usize::from(bounds[i] <= exact);
+                            errors += f64::from(middle[i] - exact);
+                            sizes += f64::from(exact.abs());
+                        }
+                    }
+                }
+                let all = rows.len() * queries.len();
+                assert!(within * 1000 >= all * 995, "{metric:?} {dimensions}: {within} of {all}");
+                if metric != Metric::L1 {
+                    assert!(below * 1000 >= all * 985, "{metric:?} {dimensions}: {below} of {all}");
+                    assert!(
+                        errors.abs() <= 0.02 * sizes,
+                        "{metric:?} {dimensions}: {errors} of {sizes}"
+                    );
+                }
+            }
+        }
+    }
+}

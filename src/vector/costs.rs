@@ -4,7 +4,10 @@ use std::hint::black_box;
 use std::sync::LazyLock;
 use std::time::Instant;
 
+use super::Metric;
+use super::codes::Codes;
 use super::kernel::{self, PLANES};
+use super::rotation::Rotation;
 
 /// Lengths of vectors with which is measured; others are taken to lie on the line through both.
 const SHORT: usize = 64;
@@ -47,8 +50,16 @@ pub(super) struct Costs {
     pub bytes_random: Line,
     /// A one-bit bound, row after row.
     pub bits: Line,
+    /// Bringing a query into the form that meets codes.
+    pub prepare: Line,
     /// Looking for an id among many.
     pub lookup: f64,
+}
+
+/// Measures what searches cost on this machine, if that was not done yet: some milliseconds, which
+/// the first search or [`Shard::due`](super::Shard::due) takes otherwise.
+pub fn calibrate() {
+    costs();
 }
 
 /// As measured at the first call.
@@ -65,6 +76,7 @@ fn measure() -> Costs {
         exact_random: line(|dimensions| exact(dimensions, 1_000_003)),
         bytes_random: line(bytes),
         bits: line(bits),
+        prepare: line(prepare),
         lookup: lookup(),
     }
 }
@@ -120,6 +132,18 @@ fn bits(dimensions: usize) -> f64 {
             *bound = black_box(*count) as f32 * 0.5;
         }
         black_box(&bounds);
+    })
+}
+
+fn prepare(dimensions: usize) -> f64 {
+    const STEPS: usize = 32;
+    let vector: Vec<f32> = (0..dimensions).map(|i| i as f32).collect();
+    let rotation = Rotation::shared(dimensions);
+    let codes = Codes::of(Metric::L2, &rotation, dimensions, 1, |_| (&vector, 1.0));
+    fastest(STEPS, || {
+        for _ in 0..STEPS {
+            black_box(codes.query(&vector, 1.0, true));
+        }
     })
 }
 
@@ -191,7 +215,13 @@ mod tests {
     #[test]
     fn every_cost_is_a_positive_number() {
         let costs = costs();
-        for line in [costs.exact, costs.exact_random, costs.bytes_random, costs.bits] {
+        for line in [
+            costs.exact,
+            costs.exact_random,
+            costs.bytes_random,
+            costs.bits,
+            costs.prepare,
+        ] {
             for dimensions in [1, 384, 16_000] {
                 assert!(
                     line.at(dimensions) > 0.0 && line.at(dimensions).is_finite(),

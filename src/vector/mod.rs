@@ -28,11 +28,13 @@ mod state;
 mod top;
 
 #[cfg(test)]
+mod sealed_tests;
+#[cfg(test)]
 mod shard_tests;
 
 pub use arena::Arena;
 pub use build::Cancel;
-pub use costs::kernel_timings;
+pub use costs::{calibrate, kernel_timings};
 pub use embedding::{Embedding, parse_vector};
 pub use metric::Metric;
 pub use rows::RowSet;

@@ -5,6 +5,11 @@
 //! matrix, four rounds of random signs and a fast Hadamard transform over the largest power of two
 //! that fits, at the front and at the back in turn, mixed by one step of Kac's walk.
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Weak};
+
+use parking_lot::Mutex;
+
 /// Rounds of signs and transform.
 const ROUNDS: usize = 4;
 /// Lengths are filled up to whole words of one-bit codes.
@@ -18,6 +23,19 @@ pub(super) struct Rotation {
 }
 
 impl Rotation {
+    /// The one for vectors of so many numbers, shared by all shards that have such.
+    pub fn shared(dimensions: usize) -> Arc<Self> {
+        static SHARED: LazyLock<Mutex<HashMap<usize, Weak<Rotation>>>> = LazyLock::new(Mutex::default);
+        let mut shared = SHARED.lock();
+        if let Some(rotation) = shared.get(&dimensions).and_then(Weak::upgrade) {
+            return rotation;
+        }
+        shared.retain(|_, rotation| rotation.strong_count() > 0);
+        let rotation = Arc::new(Self::new(dimensions));
+        shared.insert(dimensions, Arc::downgrade(&rotation));
+        rotation
+    }
+
     /// For vectors of so many numbers.
     pub fn new(dimensions: usize) -> Self {
         let padded = dimensions.max(1).next_multiple_of(WORD_BITS);

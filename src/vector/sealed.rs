@@ -294,7 +294,7 @@ impl Shard {
         sealed: &[u8],
         rows: impl Iterator<Item = (u64, &'a Embedding)>,
     ) -> Result<Self> {
-        let rotation = Arc::new(Rotation::new(dimensions));
+        let rotation = Rotation::shared(dimensions);
         let mut part = open(sealed, metric, dimensions, &rotation)?;
         let (nodes, coded) = (part.nodes(), part.codes.len());
         let mut exact = Exact {
@@ -349,7 +349,7 @@ impl Shard {
     /// # Errors
     /// [`Code::Corrupted`] for bytes that are damaged or of another shard.
     pub fn open_codes(metric: Metric, dimensions: usize, sealed: &[u8], unchanged: &RowSet) -> Result<Self> {
-        let rotation = Arc::new(Rotation::new(dimensions));
+        let rotation = Rotation::shared(dimensions);
         let mut held = Held::new(open(sealed, metric, dimensions, &rotation)?);
         for slot in 0..held.part.slots() {
             if !unchanged.contains(held.part.ids.ids[slot]) {

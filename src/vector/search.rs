@@ -21,6 +21,8 @@ const MOST_EF: usize = 2_000;
 const BLOCK: usize = 512;
 /// Rows asked for at a time where exact vectors are fetched.
 const FETCH: usize = 256;
+/// How many candidates ahead vectors are asked for from memory.
+const AHEAD: usize = 2;
 /// Rows from which the share that a predicate keeps is guessed.
 const PROBES: usize = 64;
 
@@ -379,7 +381,10 @@ impl Search<'_> {
         // What earlier scans had to look at more closely.
         let passed = (f64::from(held.passed.load(Ordering::Relaxed)) / 1024.0 * rows).max(self.k as f64);
         let compared = (self.k as f64 * 2.0 + 16.0).min(rows);
-        rows * one + passed * costs.bytes_random.at(dimensions) + compared * costs.exact_random.at(dimensions)
+        costs.prepare.at(dimensions)
+            + rows * one
+            + passed * costs.bytes_random.at(dimensions)
+            + compared * costs.exact_random.at(dimensions)
     }
 
     /// The `ef` of a walk that keeps the promise, if one does.
@@ -494,7 +499,10 @@ impl Search<'_> {
             }
         }
         self.trace.estimated += if query.has_bits() { passed } else { 0 };
-        held.note_passed(passed, coded);
+        // A short list says nothing of how many of all rows pass.
+        if !listed {
+            held.note_passed(passed, coded);
+        }
         candidates.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate));
         self.compare_candidates(held, &query, candidates)
     }
@@ -502,32 +510,28 @@ impl Search<'_> {
     /// Compares those of ascending candidates that may still be near enough.
     fn compare_candidates(&mut self, held: &Held, query: &Query, candidates: &[Candidate]) -> Result<()> {
         // Where vectors are fetched, some at a time; else each tightens the bound for the next.
-        let at_once = if held.part.exact.is_some() {
-            1
-        } else {
-            self.k.saturating_add(8)
+        let at_once = self.k.saturating_add(8);
+        let deviations = self.deviations;
+        let near = |candidate: &&Candidate, bound: f32| {
+            candidate.estimate - query.slack(candidate.node as usize, deviations) <= bound
         };
-        let mut rest = candidates;
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(at_once.min(rest.len()));
-            rest = later;
-            let bound = query.in_walk_units(self.top.bound());
-            let deviations = self.deviations;
-            let near =
-                |candidate: &&Candidate| candidate.estimate - query.slack(candidate.node as usize, deviations) <= bound;
-            let near: Vec<usize> = match now {
-                [one] if near(&one) => {
-                    self.compare_nodes(held, std::iter::once(one.node as usize))?;
-                    continue;
+        if let Some(exact) = &held.part.exact {
+            for (at, candidate) in candidates.iter().enumerate() {
+                if let Some(later) = candidates.get(at + AHEAD) {
+                    kernel::prefetch(exact.vectors.row(later.node as usize));
                 }
-                [_] => continue,
-                many => many
-                    .iter()
-                    .filter(near)
-                    .map(|candidate| candidate.node as usize)
-                    .collect(),
-            };
-            self.compare_nodes(held, near.into_iter())?;
+                if near(&candidate, query.in_walk_units(self.top.bound())) {
+                    let node = candidate.node as usize;
+                    let distance = self.distance(exact.vectors.row(node), Some(exact.squared[node]));
+                    self.offer(held, node, distance);
+                }
+            }
+            return Ok(());
+        }
+        for candidates in candidates.chunks(at_once) {
+            let bound = query.in_walk_units(self.top.bound());
+            let near = candidates.iter().filter(|candidate| near(candidate, bound));
+            self.compare_nodes(held, near.map(|candidate| candidate.node as usize))?;
         }
         Ok(())
     }

@@ -77,7 +77,7 @@ impl Memory {
 impl Shard {
     /// Without rows, for vectors of so many numbers.
     pub fn new(metric: Metric, dimensions: usize) -> Self {
-        Self::with_state(State::new(metric, dimensions), Arc::new(Rotation::new(dimensions)))
+        Self::with_state(State::new(metric, dimensions), Rotation::shared(dimensions))
     }
 
     pub(super) fn with_state(state: State, rotation: Arc<Rotation>) -> Self {

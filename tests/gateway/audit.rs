@@ -1,5 +1,7 @@
 //! B22, X12: what the audit log of a tenant tells, and of whom; that it says nothing that users wrote; that it survives.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::common::provider::Provider;
@@ -44,6 +46,14 @@ async fn b22_each_is_told_once_with_its_outcome() {
     run(&owner, "SELECT title FROM documents").await;
     run(&owner, "SELECT 1").await;
     run(&owner, "SELECT ai.ingest('f', 'g')").await;
+    let copied = owner
+        .copy_in("COPY documents (title, content) FROM STDIN")
+        .await
+        .expect("a COPY");
+    let mut copied = std::pin::pin!(copied);
+    let lines = bytes::Bytes::from_static(b"j\tk\nl\tm\n");
+    futures::SinkExt::send(&mut copied, lines).await.expect("rows");
+    assert_eq!(copied.finish().await.expect("a commit"), 2);
     // Together or not at all.
     run(
         &owner,
@@ -90,6 +100,7 @@ async fn b22_each_is_told_once_with_its_outcome() {
         ["write", "DELETE", "documents", "owner", "t"],
         ["read", "SELECT", "documents", "owner", "t"],
         ["write", "ai.ingest", "NULL", "owner", "t"],
+        ["write", "COPY", "documents", "owner", "t"],
         ["write", "INSERT", "documents", "owner", "t"],
         ["write", "DELETE", "documents", "owner", "t"],
         ["read", "SELECT", "documents", "owner", "t"],
@@ -115,6 +126,7 @@ async fn b22_each_is_told_once_with_its_outcome() {
     let detail = |filter: &str| format!("SELECT detail FROM bulkhead.audit_log WHERE {filter} ORDER BY seq");
     let first = async |filter: &str| one(&owner, &detail(filter)).await.unwrap_or_default();
     assert_eq!(first("action = 'INSERT'").await, r#"{"rows": 2}"#);
+    assert_eq!(first("action = 'COPY'").await, r#"{"rows": 2}"#);
     assert!(
         first("action = 'INSERT' AND detail::text LIKE '%rolled_back%'")
             .await
@@ -193,32 +205,34 @@ async fn b22_the_operator_says_how_much_is_told() {
 async fn x12_a_kill_leaves_a_whole_log() {
     let provider = Provider::start();
     let mut server = served(&provider, "echo", &["acme"]).await;
-    let mut acknowledged = 0;
+    let acknowledged = Arc::new(AtomicU64::new(0));
     for kill in 0..6_u64 {
         let mut writers = tokio::task::JoinSet::new();
         for writer in 0..4 {
-            let client = server.connect("acme", "owner").await;
+            let (client, done) = (server.connect("acme", "owner").await, acknowledged.clone());
             writers.spawn(async move {
-                let mut done = 0_u64;
                 for n in 0.. {
                     let sql = format!("INSERT INTO documents (title, content) VALUES ('{kill} {writer} {n}', 'x')");
                     let call = format!("SELECT ai.complete('{kill} {writer} {n}', max_tokens => 5, system => '')");
                     if client.simple_query(&sql).await.is_err() {
                         break;
                     }
-                    done += 1;
+                    done.fetch_add(1, Ordering::SeqCst);
                     if client.simple_query(&call).await.is_err() {
                         break;
                     }
                 }
-                done
             });
         }
-        tokio::time::sleep(Duration::from_millis(150 + kill * 37)).await;
+        while acknowledged.load(Ordering::SeqCst) < 5 * (kill + 1) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(kill * 7)).await;
         server.kill();
-        acknowledged += writers.join_all().await.into_iter().sum::<u64>();
+        writers.join_all().await;
         server.again();
     }
+    let acknowledged = acknowledged.load(Ordering::SeqCst);
     let owner = server.connect("acme", "owner").await;
     assert_eq!(rows(&owner, WHOLE).await, [["t", "NULL"]]);
     let counts = "SELECT (SELECT count(*) FROM documents), \

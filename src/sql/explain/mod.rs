@@ -209,7 +209,6 @@ impl Session {
         let (node, physical, execution) = match &prepared.plan {
             Plan::Query(query) => {
                 let physical = self.physical(query, &params).await?;
-                let planning = begun.elapsed();
                 match options.analyze {
                     false => (Node::of(&physical, options.verbose), Some(physical), None),
                     true => {
@@ -217,8 +216,6 @@ impl Session {
                         let rows = self.analyze(&physical, query.effect, query.alone).await?;
                         let elapsed = started.elapsed();
                         let node = Node::of(&physical, options.verbose).measured(&physical, rows, elapsed);
-                        // Planning is over when running begins.
-                        let _ = planning;
                         (node, None, Some(elapsed))
                     }
                 }

@@ -11,10 +11,7 @@ use super::{
     rows::{Rows, Value},
     types,
 };
-use crate::{
-    codec::pgtype::{PgType, Scalar},
-    sql::backends::Activity,
-};
+use crate::codec::pgtype::{PgType, Scalar};
 
 /// How a relation gets its rows; one with neither is empty.
 pub struct Fill {
@@ -88,18 +85,18 @@ pub const FILLS: &[Fill] = &[
     own("pg_tables", tables),
     own("pg_views", views),
     own("pg_indexes", index_texts),
-    own("pg_stat_activity", activity),
+    own("pg_stat_activity", super::fill_sessions::activity),
     own("pg_stat_user_tables", table_statistics),
     own("pg_stat_all_tables", table_statistics),
-    own("pg_prepared_statements", prepared),
-    own("pg_cursors", cursors),
+    own("pg_prepared_statements", super::fill_sessions::prepared),
+    own("pg_cursors", super::fill_sessions::cursors),
     own("pg_policy", super::fill_more::policies),
     own("pg_policies", super::fill_more::policy_texts),
     own("pg_sequence", super::fill_more::sequences),
     own("pg_sequences", super::fill_more::sequence_texts),
     own("pg_depend", super::fill_more::depends),
     own("pg_rewrite", super::fill_more::rules),
-    own("pg_locks", locks),
+    own("pg_locks", super::fill_sessions::locks),
 ];
 
 fn value(v: impl Into<Value>) -> Value {
@@ -519,41 +516,6 @@ fn index_texts(s: &CatalogSnapshot, rows: &mut Rows) {
     }
 }
 
-fn activity(s: &CatalogSnapshot, rows: &mut Rows) {
-    // A session without a socket knows of itself all the same.
-    let own = Activity {
-        pid: s.pid,
-        user: s.user.clone(),
-        application: s.application_name.clone(),
-        started: s.started_micros,
-        changed: s.started_micros,
-        state: "active",
-        ..Activity::default()
-    };
-    let known = s.activity.iter().any(|activity| activity.pid == s.pid);
-    for activity in s.activity.iter().chain((!known).then_some(&own)) {
-        let application = match activity.pid == s.pid {
-            true => &s.application_name,
-            false => &activity.application,
-        };
-        rows.add(&[
-            ("datid", value(DATABASE_OID)),
-            ("datname", value(&s.database)),
-            ("pid", value(activity.pid)),
-            ("usesysid", value(s.user_oid(&activity.user))),
-            ("usename", value(&activity.user)),
-            ("application_name", value(application)),
-            ("backend_start", value(activity.started)),
-            ("xact_start", value(activity.transaction_started)),
-            ("query_start", value(activity.statement_started)),
-            ("state_change", value(activity.changed)),
-            ("state", value(activity.state)),
-            ("query", value(&activity.query)),
-            ("backend_type", value("client backend")),
-        ]);
-    }
-}
-
 fn table_statistics(s: &CatalogSnapshot, rows: &mut Rows) {
     for (schema, r) in s.relations().filter(|(_, r)| r.kind == 'r') {
         rows.add(&[
@@ -561,46 +523,6 @@ fn table_statistics(s: &CatalogSnapshot, rows: &mut Rows) {
             ("schemaname", value(&schema.name)),
             ("relname", value(&r.name)),
             ("n_live_tup", value(r.rows.max(0.0) as i64)),
-        ]);
-    }
-}
-
-fn prepared(s: &CatalogSnapshot, rows: &mut Rows) {
-    for (name, text) in &s.prepared {
-        rows.add(&[
-            ("name", value(name)),
-            ("statement", value(text)),
-            ("from_sql", value(false)),
-        ]);
-    }
-}
-
-fn cursors(s: &CatalogSnapshot, rows: &mut Rows) {
-    for cursor in &s.cursors {
-        rows.add(&[
-            ("name", value(&cursor.name)),
-            ("statement", value(&cursor.statement)),
-            ("is_holdable", value(cursor.holdable)),
-            ("is_binary", value(cursor.binary)),
-            ("is_scrollable", value(cursor.scrollable)),
-            ("creation_time", value(cursor.created_micros)),
-        ]);
-    }
-}
-
-fn locks(s: &CatalogSnapshot, rows: &mut Rows) {
-    for lock in &s.locks {
-        rows.add(&[
-            ("locktype", value(lock.kind)),
-            ("database", value(DATABASE_OID)),
-            ("relation", value(lock.relation)),
-            ("classid", value(lock.advisory.map(|(high, _, _)| high))),
-            ("objid", value(lock.advisory.map(|(_, low, _)| low))),
-            ("objsubid", value(lock.advisory.map(|(_, _, count)| count))),
-            ("pid", value(lock.pid)),
-            ("mode", value(lock.mode)),
-            ("granted", value(lock.granted)),
-            ("fastpath", value(false)),
         ]);
     }
 }

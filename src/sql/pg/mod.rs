@@ -26,6 +26,7 @@ pub mod dialect;
 mod dialect_calls;
 pub mod fill;
 mod fill_more;
+mod fill_sessions;
 pub mod fixed;
 pub mod from;
 pub mod function;

@@ -149,29 +149,45 @@ async fn blocks_of_a_transaction_that_never_comes_are_removed() {
     assert_eq!(all(&tables.latest(), note).await, []);
     drop(writes);
     until("no columns", || cells(&tenant) == before).await;
+}
 
-    // A crash: nothing is dropped.
-    let block = tables
-        .write_block(&base, note, &batch(&super::note(note), &SOME))
+#[tokio::test]
+async fn what_a_crash_left_is_removed_and_its_number_not_given_again() {
+    let (_directory, tenant) = acme().await;
+    let tables = Tables::open(tenant.clone()).await.expect("tables");
+    let note = create(&tables, &tenant).await;
+    let some = batch(&super::note(note), &SOME);
+    let left = tables
+        .write_block(&tables.latest(), note, &some)
         .await
         .expect("a block");
-    let again = Tables::open(tenant.clone()).await.expect("tables");
-    until("no columns", || cells(&tenant) == before).await;
-    assert_eq!(all(&again.latest(), note).await, []);
-    std::mem::forget(block);
-    // And the numbers of what was removed are not given to what stays.
+    std::mem::forget(left);
+    close(tables).await;
+    let tables = Tables::open(tenant.clone()).await.expect("tables");
+    let latest = tables.latest();
+    assert_eq!(all(&latest, note).await, []);
+    // Before or after what was left is removed: nobody waits for that.
     let mut writes = WriteSet::default();
-    let latest = again.latest();
-    writes.insert_block(
-        again
-            .write_block(&latest, note, &batch(&super::note(note), &SOME))
-            .await
-            .expect("a block"),
-    );
-    commit(&again, &tenant, &writes).await.expect("a commit");
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    let third = Tables::open(tenant).await.expect("tables");
-    assert_eq!(all(&third.latest(), note).await.len(), 3);
+    writes.insert_block(tables.write_block(&latest, note, &some).await.expect("a block"));
+    commit(&tables, &tenant, &writes).await.expect("a commit");
+    // The next OID, the table, one block of three columns.
+    until("one block", || cells(&tenant) == [2, 0, 1, 3]).await;
+    close(tables).await;
+    let again = Tables::open(tenant).await.expect("tables");
+    let state = again
+        .latest()
+        .table(note)
+        .await
+        .map(|_| again.latest().state(note))
+        .expect("the table");
+    let numbers: Vec<u32> = state
+        .expect("loaded")
+        .blocks
+        .iter()
+        .map(|placed| placed.block.no)
+        .collect();
+    assert_eq!(numbers, [2]);
+    assert_eq!(all(&again.latest(), note).await.len(), 3);
 }
 
 #[tokio::test]
