@@ -187,7 +187,7 @@ impl Session {
             [table] => {
                 let path = self.settings.lock().path();
                 let mut found = None;
-                for schema in path {
+                for schema in world.temp_schema_if_any().into_iter().chain(path) {
                     found = catalog.find(&schema, table);
                     if found.is_some() || relations::find(&self.world, &schema, table).is_ok_and(|r| r.is_some()) {
                         break;
@@ -195,8 +195,8 @@ impl Session {
                 }
                 found
             }
-            [schema, table] => catalog.find(schema, table),
-            [database, schema, table] if *database == self.world.database() => catalog.find(schema, table),
+            [schema, table] => world.find_in(catalog, schema, table),
+            [database, schema, table] if *database == self.world.database() => world.find_in(catalog, schema, table),
             _ => None,
         };
         match found {

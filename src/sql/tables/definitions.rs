@@ -200,7 +200,7 @@ impl<'s> Change<'s> {
     /// The same, `None` where there is none.
     pub(super) fn find(&self, name: &Name) -> Result<Option<&Relation>> {
         for schema in self.searched(name)? {
-            if let Some(found) = self.catalog.find(&schema, &name.name) {
+            if let Some(found) = self.world.find_in(&self.catalog, &schema, &name.name) {
                 return Ok(Some(found));
             }
             if self.is_fixed(&schema, &name.name) {

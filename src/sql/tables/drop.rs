@@ -430,7 +430,10 @@ impl Change<'_> {
                 }
             }
             let what = format!("schema {}", schema.name);
-            match inside.as_slice() {
+            // Sequences that tables own go with these, unsaid.
+            let owned = |relation: &&Relation| matches!(relation, Relation::Sequence(s) if s.owned_by.is_some());
+            let said: Vec<&Relation> = inside.iter().filter(|relation| !owned(relation)).collect();
+            match said.as_slice() {
                 [] => {}
                 [one] => {
                     let text = format!("drop cascades to {}", name_of(&self.catalog, one.oid()));

@@ -19,7 +19,7 @@ use super::{
     rights::{self, Privilege},
     scan::TableScanExec,
     security::{self, Barrier},
-    temporary, view,
+    view,
 };
 use crate::{
     error::{Code, Error, Result},
@@ -45,15 +45,8 @@ pub(in crate::sql) fn find(
     let World::Tenant(world) = &*context.names.world else {
         return Ok(None);
     };
-    let schema = match (schema, world.temp_schema_if_any()) {
-        ("pg_temp", Some(own)) => own,
-        _ => schema.to_owned(),
-    };
-    if temporary::is_temporary(&schema) && !world.is_temp_schema(&schema) {
-        return Ok(None);
-    }
     let catalog = world.view()?.catalog().clone();
-    match catalog.find(&schema, name) {
+    match world.find_in(&catalog, schema, name) {
         Some(Relation::Table(table)) => {
             let mut found = UserTable::new(context.names, table);
             found.within.clone_from(&context.within);

@@ -33,6 +33,15 @@ impl TenantWorld {
         self.temporary.get().cloned()
     }
 
+    /// A relation by its schema and name; `pg_temp` is the session's own, and that of another is nobody's.
+    pub(in crate::sql) fn find_in<'c>(&self, catalog: &'c Catalog, schema: &str, name: &str) -> Option<&'c Relation> {
+        match schema {
+            "pg_temp" => catalog.find(self.temporary.get()?, name),
+            other if is_temporary(other) && !self.is_temp_schema(other) => None,
+            _ => catalog.find(schema, name),
+        }
+    }
+
     /// Whether this is the session's own schema.
     pub(in crate::sql) fn is_temp_schema(&self, schema: &str) -> bool {
         self.temporary.get().is_some_and(|own| own == schema)
