@@ -90,6 +90,13 @@ fn every_type_goes_there_and_back() {
         let null = decode::parameter(scalar.into(), Format::Binary, None).unwrap();
         assert_eq!(cell(scalar.into(), Format::Text, null).unwrap(), None);
     }
+    // The name of a type is looked up by the statement that it is sent to.
+    let name = decode::parameter(Scalar::Regtype.into(), Format::Text, Some(b"int4")).unwrap();
+    assert_eq!(name.data_type(), &arrow::datatypes::DataType::Utf8);
+    assert_eq!(
+        cell(Scalar::Regtype.into(), Format::Text, name).unwrap().as_deref(),
+        Some(&b"int4"[..])
+    );
     for (item, input, output) in [
         (Scalar::Int4, "{1,NULL,3}", "{1,NULL,3}"),
         (

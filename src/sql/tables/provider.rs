@@ -145,11 +145,6 @@ impl UserTable {
         self
     }
 
-    /// The table's definition, as it was planned.
-    pub(in crate::sql) fn def(&self) -> &Arc<TableDef> {
-        &self.def
-    }
-
     fn world(&self) -> Result<&TenantWorld> {
         self.names.world.tenant()
     }
