@@ -98,9 +98,12 @@ pub(super) fn measure(metric: Metric, dimensions: usize, part: &Part, graph: &Gr
 }
 
 impl Graph {
-    /// The least `ef` whose walks were measured to have this recall of the `k` nearest.
+    /// The least `ef` whose walks were measured to miss half of what this recall of the `k` nearest allows.
     pub fn ef_for(&self, k: usize, recall: f32) -> Option<usize> {
         let column = usize::from(k > NEIGHBOURS[0]);
+        // Half of the misses allowed: users' queries are a little farther from the stored vectors than
+        // these are from each other.
+        let recall = 1.0 - (1.0 - recall) / 2.0;
         let good = self
             .measured
             .iter()
