@@ -216,18 +216,36 @@ impl Scan<'_> {
         Some((0..6).fold(0, |sum, at| sum * 10 + digit(at)) + i64::from(digit(6) >= 5))
     }
 
-    /// `HH:MM[:SS[.ffffff]]` in microseconds, up to 24:00:00.
+    /// `HH:MM[:SS[.ffffff]] [AM|PM]` or `HHMMSS` in microseconds, up to 24:00:00.
     fn time(&mut self) -> Option<i64> {
-        let hours = self.number(1, 2)?;
-        self.eat(b':').then_some(())?;
-        let minutes = self.number(2, 2)?;
+        let run = self.rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        let mut hours = self.number(1, 2)?;
+        let minutes;
         let (mut seconds, mut micros) = (0, 0);
-        if self.eat(b':') {
+        if run == 6 {
+            minutes = self.number(2, 2)?;
             seconds = self.number(2, 2)?;
             micros = self.fraction()?;
+        } else {
+            self.eat(b':').then_some(())?;
+            minutes = self.number(2, 2)?;
+            if self.eat(b':') {
+                seconds = self.number(2, 2)?;
+                micros = self.fraction()?;
+            }
         }
         if minutes > 59 || seconds > 60 {
             return None;
+        }
+        let rest = self.rest.trim_ascii_start();
+        for (half, offset) in [(&b"AM"[..], 0), (&b"PM"[..], 12)] {
+            if rest.len() >= 2 && rest[..2].eq_ignore_ascii_case(half) {
+                if !(1..=12).contains(&hours) {
+                    return None;
+                }
+                hours = hours % 12 + offset;
+                self.rest = &rest[2..];
+            }
         }
         let total = (hours * 3600 + minutes * 60 + seconds) * SECOND + micros;
         (total <= DAY).then_some(total)
@@ -262,20 +280,94 @@ impl Scan<'_> {
         Some(Some(sign * (hours * 3600 + minutes * 60 + seconds)))
     }
 
-    /// `YYYY-MM-DD[(T| )time][zone][ BC]`.
-    fn moment(&mut self) -> Option<Moment> {
-        let mut year = self.number(4, 7)?;
-        self.eat(b'-').then_some(())?;
+    /// The month whose name, or first three letters of it, stand here.
+    fn month(&mut self) -> Option<u32> {
+        const MONTHS: [&str; 12] = [
+            "january",
+            "february",
+            "march",
+            "april",
+            "may",
+            "june",
+            "july",
+            "august",
+            "september",
+            "october",
+            "november",
+            "december",
+        ];
+        let count = self.rest.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+        let (word, rest) = self.rest.split_at(count);
+        let word = std::str::from_utf8(word).ok()?.to_ascii_lowercase();
+        let at = MONTHS
+            .iter()
+            .position(|m| *m == word || (word.len() == 3 && m.starts_with(&word)))?;
+        self.rest = rest;
+        u32::try_from(at + 1).ok()
+    }
+
+    /// What stands between the parts of a date: `-`, `/`, `,` or spaces.
+    fn between(&mut self) {
+        while [b'-', b'/', b',', b' '].iter().any(|b| self.eat(*b)) {}
+    }
+
+    /// `YYYY-MM-DD`, `YYYYMMDD`, `MM/DD/YYYY`, `January 8, 1999` or `8 Jan 1999`.
+    fn day(&mut self) -> Option<(i64, u32, u32)> {
+        let run = self.rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        if run == 0 {
+            let month = self.month()?;
+            self.between();
+            let day = self.number(1, 2)? as u32;
+            self.between();
+            return Some((self.number(4, 7)?, month, day));
+        }
+        if run == 8 {
+            return Some((self.number(4, 4)?, self.number(2, 2)? as u32, self.number(2, 2)? as u32));
+        }
+        if run <= 2 {
+            let first = self.number(1, 2)? as u32;
+            let slash = self.rest.first() == Some(&b'/');
+            self.between();
+            let (month, day) = match slash {
+                true => (first, self.number(1, 2)? as u32),
+                false => (self.month()?, first),
+            };
+            self.between();
+            return Some((self.number(4, 7)?, month, day));
+        }
+        let year = self.number(4, 7)?;
+        let separator = if self.rest.first() == Some(&b'/') { b'/' } else { b'-' };
+        self.eat(separator).then_some(())?;
         let month = self.number(1, 2)? as u32;
-        self.eat(b'-').then_some(())?;
-        let day = self.number(1, 2)? as u32;
+        self.eat(separator).then_some(())?;
+        Some((year, month, self.number(1, 2)? as u32))
+    }
+
+    /// A zone's name, at the end; seconds east of UTC where clocks show this.
+    fn named_zone(&mut self, days: i64, micros: i64) -> Option<i64> {
+        let name = std::str::from_utf8(self.rest).ok()?;
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || name.eq_ignore_ascii_case("BC") {
+            return None;
+        }
+        let local = chrono::DateTime::from_timestamp_micros(days.checked_mul(DAY)?.checked_add(micros)?)?;
+        let seconds = super::zone::zone(name)?.of_local(local.naive_utc());
+        self.rest = b"";
+        Some(seconds.into())
+    }
+
+    /// A date, `[(T| )time][zone][ BC]`.
+    fn moment(&mut self) -> Option<Moment> {
+        let (mut year, month, day) = self.day()?;
         let separated = self.eat(b'T') || self.rest.first() == Some(&b' ');
         self.spaces();
         let timed = separated && self.rest.first().is_some_and(u8::is_ascii_digit);
         let micros = if timed { self.time()? } else { 0 };
         self.spaces();
-        let zone = self.zone()?;
+        let mut zone = self.zone()?;
         self.spaces();
+        if let (None, Some(days)) = (zone, days(year, month, day)) {
+            zone = self.named_zone(days, micros);
+        }
         if self.rest.eq_ignore_ascii_case(b"BC") {
             self.rest = b"";
             year = 1 - year;

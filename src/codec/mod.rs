@@ -8,3 +8,4 @@ pub(crate) mod datetime;
 pub mod key;
 pub(crate) mod numeric;
 pub mod pgtype;
+pub(crate) mod zone;

@@ -228,6 +228,9 @@ fn from_execution(text: &str) -> Error {
 }
 
 fn from_plan(text: &str) -> Error {
+    if text.contains("Step cannot be zero") {
+        return Error::new(Code::InvalidParameterValue, "step size cannot equal zero");
+    }
     let quoted = || text.split('\'').nth(1).map(short).unwrap_or_default();
     let has = |word: &str| text.contains(word);
     if has("Invalid function") {

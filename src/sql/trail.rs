@@ -277,6 +277,7 @@ impl Drop for TenantWorld {
     fn drop(&mut self) {
         self.trail.lock().leave();
         self.rolled_back();
+        self.forget_temporary();
     }
 }
 

@@ -470,18 +470,18 @@ mod tests {
     }
 
     /// An answer that is being written when the cancel comes is given; what goes on after it is not waited for.
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_answer_that_is_paid_for_is_given() {
         let cancels = Arc::new(Cancels::default());
         let ticket = cancels.register(false);
-        for (computes_on, given) in [(Duration::from_millis(100), true), (Duration::from_secs(30), false)] {
+        for (computes_on, given) in [(Duration::from_millis(1), true), (Duration::from_secs(30), false)] {
             let (mut statement, _stop) = running(&ticket, Duration::from_secs(60));
             let commitment = statement.commitment.clone();
             let (cancel, pid, key) = (cancels.clone(), ticket.pid, ticket.key.clone());
             let result = statement.run(async move {
                 let settling = commitment.settling();
                 cancel.cancel(HERE, pid, &key);
-                tokio::time::sleep(Duration::from_secs(5)).await; // a slow disk
+                tokio::time::sleep(Duration::from_millis(200)).await; // a slow disk
                 drop(settling);
                 tokio::time::sleep(computes_on).await;
                 Ok::<_, Error>("answer")

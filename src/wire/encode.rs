@@ -179,7 +179,14 @@ fn values(pg_type: PgType, array: &ArrayRef) -> Result<Values> {
             let field = arrow::datatypes::Field::new_list_field(item_type(array.data_type()), true);
             let list = cast(array, &DataType::List(field.into()))?;
             let list = list.as_list::<i32>().clone();
-            let items = values(PgType::Scalar(item), list.values())?;
+            let inner = match list.values().data_type() {
+                // Several dimensions.
+                DataType::List(_) | DataType::LargeList(_) if !matches!(item, Scalar::Vector | Scalar::Halfvec) => {
+                    pg_type
+                }
+                _ => PgType::Scalar(item),
+            };
+            let items = values(inner, list.values())?;
             let nulls = list.values().logical_nulls();
             return Ok(Values::List {
                 list,
@@ -493,7 +500,7 @@ fn put_array_text(
         }
         let start = out.len();
         put_value(items, at, Format::Text, out)?;
-        if needs_quotes(&out[start..]) {
+        if !matches!(items, Values::List { .. }) && needs_quotes(&out[start..]) {
             let plain = out.split_off(start);
             out.put_u8(b'"');
             for &byte in &plain {
@@ -527,6 +534,10 @@ fn put_array_binary(
     lower_bound: i32,
     out: &mut BytesMut,
 ) -> Result<()> {
+    if matches!(items, Values::List { .. }) {
+        let message = "an array of several dimensions is sent as text only";
+        return Err(Error::new(Code::Unsupported, message).with_hint("ask for the column in text format"));
+    }
     let dimensions = i32::from(!range.is_empty());
     out.put_i32(dimensions);
     out.put_i32(range.clone().any(&is_null).into());

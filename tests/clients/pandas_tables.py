@@ -67,6 +67,6 @@ with psycopg2.connect(URL) as plain:
 attempt("nullable types", lambda: told(pandas.read_sql("SELECT i, small, b FROM frame WHERE i < 3 ORDER BY i LIMIT 2", engine, dtype_backend="numpy_nullable")))
 with engine.begin() as c:
     for table in ("frame", "indexed", "copied"):
-        c.execute(sqlalchemy.text(f"DROP TABLE {table}"))
+        c.execute(sqlalchemy.text(f"DROP TABLE IF EXISTS {table}"))
 say("empty", sqlalchemy.inspect(engine).get_table_names())
 done()

@@ -34,10 +34,16 @@ for operator in ("<->", "<#>", "<=>"):
 run("distance", "SELECT embedding <-> %s FROM items WHERE id = 3", (one,))
 run("within", "SELECT id FROM items WHERE embedding <-> %s < 1.5 ORDER BY id", (one,))
 run("average", "SELECT avg(embedding), sum(embedding) FROM items")
-with c.cursor().copy("COPY items (embedding) FROM STDIN WITH (FORMAT BINARY)") as copy:
-    copy.set_types(["vector"])
-    for i in range(20):
-        copy.write_row([numpy.array([i, i % 3, i % 7])])
+
+
+def copied():
+    with c.cursor().copy("COPY items (embedding) FROM STDIN WITH (FORMAT BINARY)") as copy:
+        copy.set_types(["vector"])
+        for i in range(20):
+            copy.write_row([numpy.array([i, i % 3, i % 7])])
+
+
+attempt("copy", copied)
 run("hnsw", "CREATE INDEX ON items USING hnsw (embedding vector_l2_ops)")
 run("hnsw with", "CREATE INDEX ON items USING hnsw (embedding vector_cosine_ops) WITH (m = 16, ef_construction = 64)")
 run("ef_search", "SET hnsw.ef_search = 100")

@@ -34,7 +34,7 @@ def run(key, query, args=None, **more):
 
 for i, statement in enumerate(EVERY):
     run(f"every {i}", statement)
-c.commit()
+    c.commit()
 with c.cursor() as cursor:
     cursor.execute("SELECT * FROM every LIMIT 0")
     columns = [d.name for d in cursor.description]

@@ -37,7 +37,7 @@ def run(key, query, args=None, binary=None, **more):
 
 for i, statement in enumerate(EVERY):
     run(f"every {i}", statement)
-c.commit()
+    c.commit()
 columns = [d.name for d in c.execute("SELECT * FROM every LIMIT 0").description]
 for binary in (False, True):
     for column in columns:

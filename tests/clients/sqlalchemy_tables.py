@@ -210,8 +210,8 @@ def whole(key, engine):
     attempt(f"{key} create_all", lambda: Base.metadata.create_all(engine))
     attempt(f"{key} create kinds", lambda: EVERY.metadata.create_all(engine))
     attempt(f"{key} create again", lambda: Base.metadata.create_all(engine))
-    with engine.begin() as connection:
-        for statement in SETUP:
+    for statement in SETUP:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             attempt(f"{key} {statement[:16]}", lambda: connection.execute(text(statement)).rowcount)
     with engine.connect() as connection:
         say(f"{key} dialect", [connection.dialect.default_schema_name, connection.dialect.server_version_info >= (16,), connection.get_isolation_level()])
@@ -224,7 +224,7 @@ def whole(key, engine):
         attempt(f"{key} repeatable read", lambda: connection.execute(text("SHOW transaction_isolation")).scalar())
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         attempt(f"{key} autocommit", lambda: connection.execute(text("DROP VIEW cheap")).rowcount)
-        connection.execute(text("DROP SEQUENCE counter"))
+        attempt(f"{key} drop sequence", lambda: connection.execute(text("DROP SEQUENCE counter")).rowcount)
     attempt(f"{key} drop kinds", lambda: EVERY.metadata.drop_all(engine))
     attempt(f"{key} drop_all", lambda: Base.metadata.drop_all(engine))
     attempt(f"{key} nothing left", lambda: inspect(engine).get_table_names())

@@ -174,10 +174,18 @@ async fn a26_role_switching_and_rollback() {
             );
             bob.query(after).await;
             if after.ends_with('s') {
-                assert_eq!(text_rows(&bob.query(who).await), expected, "{before}; {attempt}; {after}");
+                assert_eq!(
+                    text_rows(&bob.query(who).await),
+                    expected,
+                    "{before}; {attempt}; {after}"
+                );
                 bob.query("COMMIT").await;
             }
-            assert_eq!(text_rows(&bob.query(who).await), expected, "{before}; {attempt}; {after}");
+            assert_eq!(
+                text_rows(&bob.query(who).await),
+                expected,
+                "{before}; {attempt}; {after}"
+            );
         }
     }
     // Going back to who logged in is where everybody is.

@@ -49,9 +49,17 @@ async fn a11_move_a_row() {
     assert_eq!(fails(&owner, "UPDATE docs SET tenant_id = 'beta'").await, "42703");
     assert_eq!(fails(&owner, "UPDATE beta.public.docs SET body = 'x'").await, "42P01");
     let bob = member(&server, OWN).await;
-    bob.batch_execute("INSERT INTO docs VALUES (20, 'bob', 'bob', 'mine')").await.expect("his own");
-    assert_eq!(fails(&bob, "UPDATE docs SET owner_name = 'owner' WHERE id = 20").await, "42501");
-    assert_eq!(fails(&bob, "INSERT INTO docs VALUES (21, 'x', 'owner', 'x')").await, "42501");
+    bob.batch_execute("INSERT INTO docs VALUES (20, 'bob', 'bob', 'mine')")
+        .await
+        .expect("his own");
+    assert_eq!(
+        fails(&bob, "UPDATE docs SET owner_name = 'owner' WHERE id = 20").await,
+        "42501"
+    );
+    assert_eq!(
+        fails(&bob, "INSERT INTO docs VALUES (21, 'x', 'owner', 'x')").await,
+        "42501"
+    );
     assert_eq!(rows(&bob, "SELECT id FROM docs").await, [["20"]]);
     assert_eq!(one(&owner, "SELECT count(*) FROM docs").await.as_deref(), Some("3"));
 }
@@ -69,7 +77,12 @@ async fn a12_returning_and_from() {
     let stolen = "UPDATE docs SET body = 'x' RETURNING *";
     assert!(rows(&bob, stolen).await.is_empty());
     assert!(rows(&bob, "DELETE FROM docs RETURNING *").await.is_empty());
-    assert_eq!(one(&owner, "SELECT count(*) FROM docs WHERE body = 'own'").await.as_deref(), Some("2"));
+    assert_eq!(
+        one(&owner, "SELECT count(*) FROM docs WHERE body = 'own'")
+            .await
+            .as_deref(),
+        Some("2")
+    );
     let b = server.connect(B, "owner").await;
     let all = format!("SELECT count(*) FROM docs WHERE body = '{CANARY}'");
     assert_eq!(one(&b, &all).await.as_deref(), Some("2"));
@@ -82,16 +95,24 @@ async fn a14_a16_keys_of_another_tenant() {
     let mut a = server.socket().await;
     a.login(A, "owner", "pw-owner").await.expect("the owner logs in");
     let b = server.connect(B, "owner").await;
-    b.batch_execute("INSERT INTO docs VALUES (50, 'only-b', 'owner', 'x')").await.expect("B's own");
+    b.batch_execute("INSERT INTO docs VALUES (50, 'only-b', 'owner', 'x')")
+        .await
+        .expect("B's own");
     for sql in [
         "INSERT INTO docs VALUES (50, 'only-b', 'owner', 'y') ON CONFLICT DO NOTHING",
         "INSERT INTO docs VALUES (51, 's-beta', 'owner', 'y')",
     ] {
         let frames = a.query(sql).await;
-        let tag = frames.iter().find(|f: &&Frame| f.tag == b'C').map(|f| String::from_utf8_lossy(&f.body).into_owned());
+        let tag = frames
+            .iter()
+            .find(|f: &&Frame| f.tag == b'C')
+            .map(|f| String::from_utf8_lossy(&f.body).into_owned());
         assert_eq!(tag.as_deref(), Some("INSERT 0 1\0"), "{sql}: {}", letters(&frames));
     }
-    assert_eq!(one(&b, "SELECT body FROM docs WHERE id = 50").await.as_deref(), Some("x"));
+    assert_eq!(
+        one(&b, "SELECT body FROM docs WHERE id = 50").await.as_deref(),
+        Some("x")
+    );
 }
 
 /// MERGE does not exist here.
@@ -114,5 +135,8 @@ async fn a19_order_of_checks() {
     let update = "INSERT INTO docs VALUES (1, 'z', 'bob', 'x') ON CONFLICT (id) DO UPDATE SET body = 'stolen'";
     assert_eq!(fails(&bob, update).await, "42501");
     let owner = server.connect(A, "owner").await;
-    assert_eq!(one(&owner, "SELECT body FROM docs WHERE id = 1").await.as_deref(), Some("own"));
+    assert_eq!(
+        one(&owner, "SELECT body FROM docs WHERE id = 1").await.as_deref(),
+        Some("own")
+    );
 }

@@ -127,7 +127,10 @@ fn nextval(world: Arc<World>, args: Args) -> Answer {
         world.tables().await?;
         let sequence = find(world, args.text(0)?)?;
         let numbers = world.opened()?.sequences().next(&sequence, 1).await?;
-        let value = numbers.first().copied().ok_or_else(|| Error::internal("a sequence gave nothing"))?;
+        let value = numbers
+            .first()
+            .copied()
+            .ok_or_else(|| Error::internal("a sequence gave nothing"))?;
         world.given.lock().note(sequence.oid, value);
         one(value)
     })
@@ -140,7 +143,10 @@ fn currval(world: Arc<World>, args: Args) -> Answer {
         let sequence = find(world, args.text(0)?)?;
         let known = world.given.lock().of.get(&sequence.oid).copied();
         one(known.ok_or_else(|| {
-            let text = format!("currval of sequence \"{}\" is not yet defined in this session", sequence.name);
+            let text = format!(
+                "currval of sequence \"{}\" is not yet defined in this session",
+                sequence.name
+            );
             Error::new(Code::NotReady, text)
         })?)
     })

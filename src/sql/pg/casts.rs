@@ -192,6 +192,12 @@ pub fn convert(input: &ArrayRef, to: PgType, dimensions: Option<usize>) -> Optio
             vectors(input, &to.arrow(), dimensions, to == PgType::Scalar(Scalar::Halfvec))
         }
         PgType::Array(_) => lists(input, &to.arrow()),
+        // Text is read as a cast reads it. A numeric's digits are its column's.
+        PgType::Scalar(scalar)
+            if is_text(input.data_type()) && convert::is_plain(scalar) && scalar != Scalar::Numeric =>
+        {
+            convert::convert(input, PgType::TEXT, scalar, &to.arrow())
+        }
         PgType::Scalar(_) => return None,
     })
 }

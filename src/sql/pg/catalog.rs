@@ -10,7 +10,10 @@ use datafusion::common::DataFusionError;
 use super::builtin;
 use crate::{
     codec::pgtype::{PgType, Scalar},
-    sql::{backends::{Activity, HeldLock}, cursor::CursorInfo},
+    sql::{
+        backends::{Activity, HeldLock},
+        cursor::CursorInfo,
+    },
 };
 
 /// OID of the one database a session can see.

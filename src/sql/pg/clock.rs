@@ -19,12 +19,12 @@ use super::{
     function::fail,
     moments::{self, DAY, Interval, Moment, SECOND, number},
     temporal, to_char,
-    zone::zone,
 };
 use crate::{
     codec::{
         datetime,
         pgtype::{PgType, Scalar},
+        zone::zone,
     },
     error::Code,
 };

@@ -321,7 +321,10 @@ fn parsed(input: &ArrayRef, to: Scalar, target: &DataType) -> Result<ArrayRef> {
     let wrong = |t: &str| {
         let code = match to {
             Scalar::Date | Scalar::Time | Scalar::Timestamp | Scalar::Timestamptz | Scalar::Interval => {
-                match t.chars().filter(|c| *c == '-').count() == 2 && t.starts_with(|c: char| c.is_ascii_digit()) {
+                // In the form of one, and none.
+                let digits = t.chars().filter(char::is_ascii_digit).count();
+                let formed = t.chars().all(|c| c.is_ascii_digit() || "-:./+TZ ".contains(c));
+                match digits >= 3 && formed && to != Scalar::Interval {
                     true => {
                         return fail(
                             Code::DatetimeOverflow,

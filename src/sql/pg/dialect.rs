@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType as SqlType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableFactor,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
     TableFunctionArgs, TypedString, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
@@ -59,6 +59,10 @@ impl VisitorMut for Rewriter {
         let mut tables = TableOids(BTreeMap::new());
         factors(select).for_each(|factor| tables.add(factor));
         VisitMut::visit(select, &mut tables)?;
+        let rows = RowsOf(factors(select).filter_map(derived).collect());
+        if !rows.0.is_empty() {
+            VisitMut::visit(select, &mut { rows })?;
+        }
         let values = ValuesOf(factors(select).filter_map(json_alias).collect());
         match values.0.is_empty() {
             true => ControlFlow::Continue(()),
@@ -156,6 +160,63 @@ fn json_alias(factor: &TableFactor) -> Option<String> {
     let alias = alias.as_ref().filter(|a| a.columns.is_empty())?;
     let one = from::json_list(&single_name(&name)?)?;
     (one != from::KEYS).then(|| alias.name.value.clone())
+}
+
+/// The alias of a sub-query in FROM and the names of its columns, where they can be told.
+fn derived(factor: &TableFactor) -> Option<(String, Vec<String>)> {
+    let TableFactor::Derived {
+        subquery,
+        alias: Some(alias),
+        ..
+    } = factor
+    else {
+        return None;
+    };
+    let folded = |ident: &Ident| match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    };
+    let named: Vec<String> = alias.columns.iter().map(|c| folded(&c.name)).collect();
+    if !named.is_empty() {
+        return Some((alias.name.value.clone(), named));
+    }
+    let SetExpr::Select(select) = subquery.body.as_ref() else {
+        return None;
+    };
+    let name = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(folded(name)),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map(folded),
+        _ => None,
+    };
+    let columns: Option<Vec<String>> = select.projection.iter().map(name).collect();
+    columns.map(|columns| (alias.name.value.clone(), columns))
+}
+
+/// `to_json(s)` of a sub-query's alias is the JSON of its row.
+struct RowsOf(Vec<(String, Vec<String>)>);
+
+impl VisitorMut for RowsOf {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        const OF_ROWS: &[&str] = &["row_to_json", "to_json", "to_jsonb", "json_agg", "jsonb_agg"];
+        if let Expr::Function(f) = expr
+            && single_name(&f.name).is_some_and(|name| OF_ROWS.contains(&name.as_str()))
+            && let FunctionArguments::List(list) = &mut f.args
+            && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(value))] = &mut list.args[..]
+            && let Expr::Identifier(name) = value
+            && let Some((alias, columns)) = self.0.iter().find(|(alias, _)| *alias == name.value)
+            && !columns.contains(alias)
+        {
+            let fields = columns.iter().flat_map(|column| {
+                let of = [Ident::new(alias), Ident::with_quote('"', column)];
+                [text(names::shown(column)), Expr::CompoundIdentifier(of.into())]
+            });
+            *value = call("named_struct", fields.collect());
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// The name of such a function stands for its value.

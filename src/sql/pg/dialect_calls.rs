@@ -1,13 +1,13 @@
 //! Calls, lists and operators in PostgreSQL's spelling: the parts of an expression that [`super::dialect`] rewrites.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, DataType as SqlType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Subscript, UnaryOperator, Value,
+    AccessExpr, BinaryOperator, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectName, ObjectNamePart, Query, Subscript, UnaryOperator, Value,
 };
 
 use super::{
     dialect::{WITHOUT_PARENTHESES, bare, call, plain, single_name, take, text},
-    from, subquery,
+    from, series, subquery,
 };
 use crate::codec::pgtype::Scalar;
 
@@ -84,19 +84,14 @@ pub(super) fn function(expr: &mut Expr) {
             *expr = call("unnest", vec![channels]);
         }
         "generate_series" => {
+            rename(f, series::SERIES);
             let series = take(expr);
             *expr = call("unnest", vec![series]);
         }
         "generate_subscripts" => {
             if let Some(list) = arguments(f).and_then(|a| a.into_iter().next()) {
-                let upper = Expr::Cast {
-                    kind: CastKind::Cast,
-                    expr: Box::new(call("array_upper", vec![list, one()])),
-                    data_type: SqlType::BigInt(None),
-                    array: false,
-                    format: None,
-                };
-                *expr = call("unnest", vec![call("generate_series", vec![one(), upper])]);
+                let upper = call("array_upper", vec![list, one()]);
+                *expr = call("unnest", vec![call(series::SERIES, vec![one(), upper])]);
             }
         }
         // A name made bare must not be quoted in a way that DataFusion takes literally.
@@ -117,6 +112,11 @@ fn named_arguments(f: &mut Function, names: &[&str]) {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => (Some(next), value),
             FunctionArg::Named {
                 name,
+                arg: FunctionArgExpr::Expr(value),
+                ..
+            }
+            | FunctionArg::ExprNamed {
+                name: Expr::Identifier(name),
                 arg: FunctionArgExpr::Expr(value),
                 ..
             } => (names.iter().position(|n| name.value.eq_ignore_ascii_case(n)), value),

@@ -15,7 +15,7 @@ use datafusion::{
     sql::sqlparser::ast::{Expr as SqlExpr, FunctionArg, FunctionArgExpr, TableAlias, TableFactor, TableFunctionArgs},
 };
 
-use super::{builtin, casts, convert, dialect::single_name, function::fail};
+use super::{builtin, casts, convert, dialect::single_name, function::fail, series::SERIES};
 use crate::{
     codec::pgtype::{PG_TYPE, PgType, Scalar},
     error::Code,
@@ -175,9 +175,9 @@ fn plan(called: &Called, context: &mut dyn RelationPlannerContext) -> Result<Opt
             let Some(upper) = context.context_provider().get_function_meta("array_upper") else {
                 return Ok(None);
             };
-            let upper = upper.call(arguments).cast_to(&DataType::Int64, &none)?;
+            let upper = upper.call(arguments);
             series(
-                vec![Expr::Literal(ScalarValue::Int64(Some(1)), None), upper],
+                vec![Expr::Literal(ScalarValue::Int32(Some(1)), None), upper],
                 &column,
                 context,
             )?
@@ -287,7 +287,7 @@ fn series(arguments: Vec<Expr>, column: &str, context: &mut dyn RelationPlannerC
     let temporal = |a: &Expr| {
         matches!(
             a.get_type(&none),
-            Ok(DataType::Timestamp(..) | DataType::Date32 | DataType::Interval(_))
+            Ok(DataType::Timestamp(..) | DataType::Date32 | DataType::Interval(_) | DataType::Decimal128(..))
         )
     };
     if arguments.iter().any(temporal) {
@@ -299,7 +299,7 @@ fn series(arguments: Vec<Expr>, column: &str, context: &mut dyn RelationPlannerC
             _ => a,
         };
         let arguments: Vec<Expr> = arguments.into_iter().enumerate().map(step).collect();
-        let list = context.context_provider().get_function_meta("bulkhead_moments");
+        let list = context.context_provider().get_function_meta(SERIES);
         return match list {
             Some(list) => unnest(vec![list.call(arguments)], column),
             None => Err(fail(Code::UndefinedFunction, "function generate_series does not exist")),

@@ -7,7 +7,7 @@
 //! - [`relations`]: `pg_catalog` and `information_schema`, filled by [`fill`], [`fixed`], [`info`] and their `_more`
 //! - [`literals`], [`arithmetic`], [`aggregates`], [`output`]: numbers, and types, as PostgreSQL has them
 //! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`strings`], [`any_value`], [`mathematics`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
-//! - [`clock`], [`temporal`], [`series`], [`to_char`], [`zone`] over [`moments`]: dates, times and intervals
+//! - [`clock`], [`temporal`], [`series`], [`to_char`] over [`moments`]: dates, times and intervals
 //! - `ts`, `ts_functions`: text search
 //! - [`dialect`], [`spelling`], [`names`], [`subquery`]: the statement rewritten before it is planned
 //! - [`types`], [`operators`], [`from`], [`lateral`], [`apply`], [`apply_exec`]: extensions of DataFusion's planner
@@ -57,7 +57,6 @@ mod to_char_number;
 mod ts;
 mod ts_functions;
 pub mod types;
-pub mod zone;
 
 pub use function::{bound, shared};
 

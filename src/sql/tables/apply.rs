@@ -121,9 +121,13 @@ impl Session {
     async fn computed_keys(&self, index: &IndexDef, of: &Compute, rows: &RecordBatch) -> Result<Vec<Option<Key>>> {
         let mut values = of.run(self, rows, &[]).await?;
         let within = values.pop().ok_or_else(|| Error::internal("an index without keys"))?;
-        let within = within.as_boolean_opt().ok_or_else(|| Error::internal("a predicate is no truth value"))?;
+        let within = within
+            .as_boolean_opt()
+            .ok_or_else(|| Error::internal("a predicate is no truth value"))?;
         let keys = keys_of(index, &values, rows.num_rows())?.into_iter().enumerate();
-        Ok(keys.map(|(at, key)| key.filter(|_| within.is_valid(at) && within.value(at))).collect())
+        Ok(keys
+            .map(|(at, key)| key.filter(|_| within.is_valid(at) && within.value(at)))
+            .collect())
     }
 
     /// Refuses rows whose computed keys others have. Every row is looked at, for such indexes are not kept.
@@ -131,7 +135,9 @@ impl Session {
         let def = &rules.def;
         let world = self.world.tenant()?;
         for (oid, of) in &rules.computed {
-            let Some(index) = def.indexes.iter().find(|i| i.oid == *oid) else { continue };
+            let Some(index) = def.indexes.iter().find(|i| i.oid == *oid) else {
+                continue;
+            };
             let keys = self.computed_keys(index, of, rows).await?;
             let present: Vec<Key> = keys.iter().flatten().cloned().collect();
             if present.is_empty() {

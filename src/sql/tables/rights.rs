@@ -73,11 +73,6 @@ pub(in crate::sql) fn shown(kept: &str) -> &str {
     kept.strip_prefix(ROLE).unwrap_or(kept)
 }
 
-/// Whether it is everyone of the tenant.
-pub(in crate::sql) fn is_public(kept: &str) -> bool {
-    kept.strip_prefix(ROLE) == Some("public")
-}
-
 fn granted(world: &TenantWorld, owner: &str, grants: &[Grant], privilege: Privilege) -> bool {
     let bit = 1_u8 << privilege as u8;
     owns(world, owner) || grants.iter().any(|g| g.privileges & bit != 0 && means(world, &g.to))

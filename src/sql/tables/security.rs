@@ -213,11 +213,6 @@ impl Barrier {
             properties: Arc::new(properties),
         }
     }
-
-    /// The name of the table that is read.
-    pub(in crate::sql) fn table(&self) -> &str {
-        &self.table
-    }
 }
 
 impl fmt::Debug for Barrier {

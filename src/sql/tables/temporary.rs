@@ -116,9 +116,3 @@ impl TenantWorld {
         }
     }
 }
-
-impl Drop for TenantWorld {
-    fn drop(&mut self) {
-        self.forget_temporary();
-    }
-}

@@ -4,7 +4,7 @@ use chrono::{Duration, NaiveDateTime, Offset, TimeZone};
 use chrono_tz::Tz;
 
 /// A zone by its name in the IANA database, or by its offset.
-pub fn zone(name: &str) -> Option<Zone> {
+pub(crate) fn zone(name: &str) -> Option<Zone> {
     let name = name.trim();
     if let Ok(zone) = name.parse::<Tz>() {
         return Some(Zone::Named(zone));
@@ -40,7 +40,7 @@ pub fn zone(name: &str) -> Option<Zone> {
 
 /// Where clocks show another time than in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Zone {
+pub(crate) enum Zone {
     Named(Tz),
     /// Seconds east of UTC.
     East(i32),
@@ -48,7 +48,7 @@ pub enum Zone {
 
 impl Zone {
     /// Seconds east of UTC at a moment.
-    pub fn at(self, utc: NaiveDateTime) -> i32 {
+    pub(crate) fn at(self, utc: NaiveDateTime) -> i32 {
         match self {
             Self::Named(zone) => zone.offset_from_utc_datetime(&utc).fix().local_minus_utc(),
             Self::East(seconds) => seconds,
@@ -57,7 +57,7 @@ impl Zone {
 
     /// Seconds east of UTC where clocks show this. In the hour that exists twice it is the first; one that is skipped is
     /// counted as if clocks had not been set.
-    pub fn of_local(self, local: NaiveDateTime) -> i32 {
+    pub(crate) fn of_local(self, local: NaiveDateTime) -> i32 {
         match self {
             Self::East(seconds) => seconds,
             Self::Named(zone) => match zone.offset_from_local_datetime(&local).earliest() {
