@@ -29,7 +29,7 @@ def reason_of_record(how):
     if "is expected to fail with error" in how:
         return f"fails with another SQLSTATE, {states[0][0] if states else 'none'}"
     if "columns mismatch" in how:
-        return short("a column is of another type: " + how.split("mismatch", 1)[1].split("[SQL]")[0])
+        return short("a column is of another type: " + " ".join(re.findall(r"\[(?:Expected|Actual  )\] .*", how)))
     if "result mismatch" in how:
         came = [line.strip()[1:].strip() for line in how.splitlines() if line.strip().startswith("+   ") or line.strip().startswith("+ ")]
         return short("other values: " + " / ".join(came)) if came else "fewer rows or other values"

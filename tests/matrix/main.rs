@@ -224,19 +224,16 @@ async fn psql() {
         return;
     }
     compare("psql", async |place| {
-        let file = script("psql_tables.sql");
-        // Both outputs in one pipe, in the order in which they were written.
+        // Both outputs in one pipe, in the order in which they were written; errors name the file as it was given.
         let mut psql = Command::new("sh");
-        psql.args(["-c", "exec psql -X -q --no-password -f \"$0\" \"$1\" 2>&1"]);
-        psql.arg(&file)
-            .arg(place.url())
-            .env("LC_ALL", "C.UTF-8")
-            .env("PGTZ", "UTC");
+        psql.args(["-c", "exec psql -X -q --no-password -f psql_tables.sql \"$0\" 2>&1"]);
+        psql.arg(place.url()).current_dir(tests_dir().join("clients"));
+        psql.env("LC_ALL", "C.UTF-8").env("PGTZ", "UTC");
+        let name = "psql:psql_tables.sql:";
         // A section a line; where in the script or in PostgreSQL's source an error arose is no part of it.
-        let name = format!("psql:{}:", file.display());
         let mut text = String::new();
         for line in said(&mut psql).lines() {
-            let line = match line.strip_prefix(&name) {
+            let line = match line.strip_prefix(name) {
                 Some(rest) => rest.split_once(": ").map_or(rest, |(_, told)| told),
                 None => line,
             };

@@ -152,9 +152,15 @@ pub async fn tables(place: Place) -> String {
     for column in columns.columns() {
         let name = column.name();
         let sql = format!("SELECT {name} FROM every WHERE id = 1");
-        let given = Given(client.query_one(&sql, &[]).await.expect("a row").get::<_, Raw>(0).0);
+        let key = format!("sent {name}");
+        let row = client.query_one(&sql, &[]).await;
+        let Ok(Ok(Raw(bytes))) = row.map(|row| row.try_get(0)) else {
+            notes.say(&key, "no such row");
+            continue;
+        };
+        let given = Given(bytes);
         let sql = format!("SELECT count(*) FROM every WHERE {name} = $1");
-        notes.binary(&client, &format!("sent {name}"), &sql, &[&given]).await;
+        notes.binary(&client, &key, &sql, &[&given]).await;
     }
     let one = "SELECT $1 + 1, $2 || 'x', $3::numeric, $4::text[] FROM every WHERE id = $5 AND t = $6 LIMIT $7";
     let numeric = Given(vec![0, 1, 0, 0, 0, 0, 0, 2, 0, 5]);
