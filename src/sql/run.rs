@@ -7,10 +7,7 @@ use datafusion::{
         array::{ArrayRef, RecordBatch},
         datatypes::DataType,
     },
-    common::{
-        ParamValues, Result as DfResult, ScalarValue,
-        tree_node::{Transformed, TreeNode},
-    },
+    common::{ParamValues, Result as DfResult, ScalarValue, tree_node::Transformed},
     logical_expr::{Expr, Limit, LogicalPlan},
     physical_plan::{ExecutionPlan, execute_stream},
 };
