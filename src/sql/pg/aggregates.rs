@@ -7,14 +7,15 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Float32Array, ListArray},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Float32Array, ListArray},
     buffer::OffsetBuffer,
+    compute::cast,
     datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Int64Type},
 };
 use datafusion::{
     common::{DataFusionError, Result, ScalarValue, plan_err},
     logical_expr::{
-        Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature, Volatility,
+        Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature, Volatility,
         function::{AccumulatorArgs, StateFieldsArgs},
     },
 };
@@ -74,6 +75,89 @@ fn takes_vectors(arguments: &AccumulatorArgs) -> bool {
     arguments.expr_fields.first().is_some_and(|f| is_vector(f.data_type()))
 }
 
+fn takes_int4(arguments: &AccumulatorArgs) -> bool {
+    let first = arguments.expr_fields.first();
+    first.is_some_and(|f| *f.data_type() == DataType::Int32)
+}
+
+/// Four-byte integers as eight-byte ones.
+fn widened(values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+    let wide = |values: &ArrayRef| match values.data_type() {
+        DataType::Int32 => Ok(cast(values, &DataType::Int64)?),
+        _ => Ok(values.clone()),
+    };
+    values.iter().map(wide).collect()
+}
+
+/// A sum of `int4` in 64 bits.
+#[derive(Debug)]
+struct Widened(Box<dyn Accumulator>);
+
+impl Accumulator for Widened {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.0.update_batch(&widened(values)?)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.0.evaluate()
+    }
+
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.0.state()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.0.merge_batch(states)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.0.retract_batch(&widened(values)?)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.0.supports_retract_batch()
+    }
+}
+
+/// The same for groups.
+struct WidenedGroups(Box<dyn GroupsAccumulator>);
+
+impl GroupsAccumulator for WidenedGroups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
+        self.0.update_batch(&widened(values)?, groups, filter, total)
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        self.0.evaluate(emit)
+    }
+
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        self.0.state(emit)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        self.0.merge_batch(states, groups, total)
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        self.0.convert_to_state(&widened(values)?, filter)
+    }
+
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+}
+
 impl AggregateUDFImpl for Typed {
     fn name(&self) -> &str {
         self.inner.name()
@@ -100,7 +184,8 @@ impl AggregateUDFImpl for Typed {
                 DataType::Decimal128((precision + (12 - scale).unsigned_abs()).min(38), 12)
             }
             (Kind::Sum, DataType::Int64 | DataType::UInt64) => DataType::Decimal128(20, 0),
-            (Kind::Sum, DataType::Int8 | DataType::Int16 | DataType::Int32) => DataType::Int64,
+            // Left as it is and widened when it is added: were it made an int8 here, the next look would take it for one.
+            (Kind::Sum, DataType::Int8 | DataType::Int16 | DataType::Int32) => DataType::Int32,
             (_, DataType::Float32 | DataType::Null) => DataType::Float64,
             (Kind::Average, other) if other.is_integer() => DataType::Decimal128(31, 12),
             (_, DataType::Float64 | DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::Duration(_)) => {
@@ -124,8 +209,7 @@ impl AggregateUDFImpl for Typed {
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         match arguments {
             [vector] if is_vector(vector) => Ok(vector.clone()),
-            // What coercion made of an int4; an int8 has become a decimal.
-            [DataType::Int64] => self.inner.return_type(arguments),
+            [DataType::Int8 | DataType::Int16 | DataType::Int32] if self.kind == Kind::Sum => Ok(DataType::Int64),
             _ => self.inner.return_type(&self.coerce_types(arguments)?),
         }
     }
@@ -165,7 +249,9 @@ impl AggregateUDFImpl for Typed {
                 rows: 0,
             }));
         }
-        self.inner.accumulator(arguments)
+        let widened = takes_int4(&arguments);
+        let made = self.inner.accumulator(arguments)?;
+        Ok(if widened { Box::new(Widened(made)) } else { made })
     }
 
     fn groups_accumulator_supported(&self, arguments: AccumulatorArgs) -> bool {
@@ -173,14 +259,18 @@ impl AggregateUDFImpl for Typed {
     }
 
     fn create_groups_accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        self.inner.create_groups_accumulator(arguments)
+        let widened = takes_int4(&arguments);
+        let made = self.inner.create_groups_accumulator(arguments)?;
+        Ok(if widened { Box::new(WidenedGroups(made)) } else { made })
     }
 
     fn create_sliding_accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        match takes_vectors(&arguments) {
-            true => self.accumulator(arguments),
-            false => self.inner.create_sliding_accumulator(arguments),
+        if takes_vectors(&arguments) {
+            return self.accumulator(arguments);
         }
+        let widened = takes_int4(&arguments);
+        let made = self.inner.create_sliding_accumulator(arguments)?;
+        Ok(if widened { Box::new(Widened(made)) } else { made })
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
