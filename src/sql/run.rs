@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use datafusion::{
-    arrow::array::{ArrayRef, RecordBatch},
-    common::ParamValues,
-    logical_expr::LogicalPlan,
+    arrow::{
+        array::{ArrayRef, RecordBatch},
+        datatypes::DataType,
+    },
+    common::{ParamValues, Result as DfResult, ScalarValue, tree_node::Transformed},
+    logical_expr::{Expr, Limit, LogicalPlan},
     physical_plan::{ExecutionPlan, execute_stream},
 };
 use futures::{StreamExt, TryStreamExt};
@@ -14,6 +17,7 @@ use super::{
     complaints::from_datafusion,
     guard::Kind,
     kept::{self, Taken},
+    pg::convert::CAST,
     prepared::{self, Plan, Prepared, Query},
     session::{Answer, RowStream, RowTag, Session, Status},
     shown,
@@ -163,11 +167,8 @@ impl Session {
             true => &query.plan,
             false => {
                 let values = prepared::values(params, &query.placeholders)?;
-                filled = query
-                    .plan
-                    .clone()
-                    .with_param_values(ParamValues::from(values))
-                    .map_err(from_datafusion)?;
+                let plan = query.plan.clone().with_param_values(ParamValues::from(values));
+                filled = plan.and_then(with_plain_limits).map_err(from_datafusion)?;
                 &filled
             }
         };
@@ -196,6 +197,43 @@ impl Session {
         let rows = execute_stream(plan, self.task.clone()).map_err(from_datafusion)?;
         Ok(Box::pin(rows.map_err(from_datafusion)))
     }
+}
+
+/// The plan with a number in each LIMIT and OFFSET, where a parameter came with casts: nothing folds them once the
+/// plan is optimized.
+fn with_plain_limits(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let plain = |expr: Box<Expr>| -> DfResult<Box<Expr>> {
+        Ok(match constant(&expr)? {
+            Some(value) => Box::new(Expr::Literal(value.cast_to(&DataType::Int64)?, None)),
+            None => expr,
+        })
+    };
+    let plan = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::Limit(limit) => Ok(Transformed::yes(LogicalPlan::Limit(Limit {
+            skip: limit.skip.map(plain).transpose()?,
+            fetch: limit.fetch.map(plain).transpose()?,
+            input: limit.input,
+        }))),
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(plan.data)
+}
+
+/// The value of a literal under any casts.
+fn constant(expr: &Expr) -> DfResult<Option<ScalarValue>> {
+    Ok(match expr {
+        Expr::Literal(value, _) => Some(value.clone()),
+        Expr::Alias(alias) => constant(&alias.expr)?,
+        Expr::Cast(cast) => match constant(&cast.expr)? {
+            Some(value) => Some(value.cast_to(cast.field.data_type())?),
+            None => None,
+        },
+        Expr::ScalarFunction(call) if call.func.name() == CAST => match call.args.first() {
+            Some(cast) => constant(cast)?,
+            None => None,
+        },
+        _ => None,
+    })
 }
 
 /// All rows at once, for statements whose effect comes before their answer.
