@@ -133,9 +133,9 @@ impl Notes {
 
 /// The transcript.
 pub async fn tables(place: Place) -> String {
-    let login = |password: String| async move { connect(place.port, &place.database, "owner", &password).await };
     let mut notes = Notes(String::new());
-    let mut client = login.clone()(password_of("owner")).await.expect("logged in");
+    let client = connect(place.port, &place.database, "owner", &password_of("owner")).await;
+    let mut client = client.expect("logged in");
     let every = include_str!("../clients/every.sql");
     for (i, statement) in every.split(";\n").filter(|s| !s.trim().is_empty()).enumerate() {
         notes.simple(&client, &format!("every {i}"), statement).await;
@@ -247,7 +247,13 @@ pub async fn tables(place: Place) -> String {
         .await;
 
     transactions(&mut client, &mut notes).await;
-    copies(&client, &mut notes).await;
+    // A failed COPY leaves no trace in the connections of the others.
+    let port = place.port;
+    let fresh = async || {
+        let client = connect(port, &place.database, "owner", &password_of("owner")).await;
+        client.expect("logged in")
+    };
+    copies(fresh, &mut notes).await;
     notes.simple(&client, "drop", "DROP TABLE note, every, bulk").await;
     notes.say("done", true);
     notes.0
@@ -294,9 +300,9 @@ async fn transactions(client: &mut Client, notes: &mut Notes) {
         .await;
 }
 
-async fn copies(client: &Client, notes: &mut Notes) {
+async fn copies(fresh: impl AsyncFn() -> Client, notes: &mut Notes) {
     let create = "CREATE TABLE bulk (i int PRIMARY KEY, t text, f float8)";
-    notes.simple(client, "bulk", create).await;
+    notes.simple(&fresh().await, "bulk", create).await;
     for (key, sql, parts) in [
         (
             "text",
@@ -312,6 +318,7 @@ async fn copies(client: &Client, notes: &mut Notes) {
         ("unknown column", "COPY bulk (nosuch) FROM STDIN", vec![]),
         ("unknown table", "COPY nosuch FROM STDIN", vec![]),
     ] {
+        let client = fresh().await;
         let copied = async {
             let sink = client.copy_in::<_, Bytes>(sql).await?;
             futures::pin_mut!(sink);
@@ -336,6 +343,7 @@ async fn copies(client: &Client, notes: &mut Notes) {
     let cut = all.clone().freeze().slice(..all.remaining() - 4);
     all.put_i16(-1);
     for (key, bytes) in [("binary", all.freeze()), ("binary cut", cut)] {
+        let client = fresh().await;
         let copied = async {
             let sink = client
                 .copy_in::<_, Bytes>("COPY bulk FROM STDIN (FORMAT binary)")
@@ -352,6 +360,7 @@ async fn copies(client: &Client, notes: &mut Notes) {
     }
     for options in ["", "(FORMAT csv, HEADER)", "(FORMAT binary)"] {
         let sql = format!("COPY (SELECT * FROM bulk ORDER BY i) TO STDOUT {options}");
+        let client = fresh().await;
         let copied = async {
             let parts: Vec<Bytes> = client.copy_out(&sql).await?.boxed().try_collect().await?;
             Ok::<_, tokio_postgres::Error>(hex(&parts.concat()))
