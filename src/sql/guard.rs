@@ -135,8 +135,8 @@ fn one(sql: &str, tokens: &[TokenWithSpan], dialect: &PostgreSqlDialect) -> Resu
             Refused::Syntax(error) => wrong(sql, error),
             Refused::Error(error) => error,
         })?;
-        ddl.queries().try_for_each(|query| allow_parts(query))?;
-        ddl.expressions().try_for_each(|expr| allow_parts(expr))?;
+        ddl.queries().try_for_each(allow_parts)?;
+        ddl.expressions().try_for_each(allow_parts)?;
         let kind = Kind::Ddl(Box::new(ddl));
         return Ok(Parsed { kind, text });
     }

@@ -238,7 +238,7 @@ impl Tx {
         self.savepoints.truncate(at + 1);
         let savepoint = &self.savepoints[at];
         self.writes = savepoint.writes.clone();
-        let then = (savepoint.settings.clone(), savepoint.locks.clone());
+        let then = (savepoint.settings.clone(), savepoint.locks);
         self.seen_tables.changed();
         self.index()?;
         Ok(Some(then))
@@ -252,7 +252,7 @@ impl Tx {
         self.seen_tables.changed();
         let last = self.savepoints.last();
         self.writes = last.map_or_else(Writes::default, |s| s.writes.clone());
-        let locks = last.and_then(|s| s.locks.clone());
+        let locks = last.and_then(|s| s.locks);
         self.index()?;
         Ok(locks)
     }

@@ -28,7 +28,7 @@ pub(super) enum State {
     /// Not executed yet.
     Bound,
     /// Executed; rows may be left.
-    Rows(Rows),
+    Rows(Box<Rows>),
     /// A statement without rows has run.
     Done,
 }
@@ -159,7 +159,7 @@ impl Portal {
                 if types(&columns) != types(&self.prepared.columns) {
                     return Err(Error::new(Code::Unsupported, "cached plan must not change result type"));
                 }
-                self.state = State::Rows(Rows::new(columns, self.formats.clone(), rows, tag));
+                self.state = State::Rows(Box::new(Rows::new(columns, self.formats.clone(), rows, tag)));
                 Ok(None)
             }
             Answer::Done { tag } => {

@@ -255,7 +255,9 @@ fn integers(input: &ArrayRef, to: Scalar, target: &DataType) -> Result<ArrayRef>
             let floats = floats.as_primitive::<Float64Type>();
             // Rounded to the nearest, halves to the even one. 2^63 itself does not fit.
             let each = floats.iter().map(|f| match f.map(f64::round_ties_even) {
-                Some(f) if f >= -9_223_372_036_854_775_808.0 && f < 9_223_372_036_854_775_808.0 => Ok(Some(f as i64)),
+                Some(f) if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&f) => {
+                    Ok(Some(f as i64))
+                }
                 Some(_) => Err(out_of_range(to)),
                 None => Ok(None),
             });

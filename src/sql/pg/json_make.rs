@@ -118,9 +118,7 @@ impl Jsons {
         use Scalar::{Bool, Date, Float4, Float8, Int2, Int4, Int8, Json, Jsonb, Numeric, Timestamp, Timestamptz};
         match self.pg_type {
             PgType::Scalar(Json | Jsonb | Bool) => out.push_str(text),
-            PgType::Scalar(Int2 | Int4 | Int8 | Numeric | Float4 | Float8)
-                if !text.contains(|c: char| c == 'N' || c == 'I') =>
-            {
+            PgType::Scalar(Int2 | Int4 | Int8 | Numeric | Float4 | Float8) if !text.contains(['N', 'I']) => {
                 out.push_str(text);
             }
             PgType::Scalar(Timestamp | Date) => write_text(&text.replacen(' ', "T", 1), out),

@@ -65,7 +65,7 @@ const OPERATIONS: &[Operation] = &[
             Ok(match n {
                 [Number::Exact(v, _)] => Number::Exact(v.signum(), 0),
                 [other] => Number::Float(match float(*other) {
-                    zero if zero == 0.0 => 0.0,
+                    0.0 => 0.0,
                     value => value.signum(),
                 }),
                 _ => Number::Whole(0),

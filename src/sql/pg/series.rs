@@ -138,7 +138,7 @@ fn zero_step() -> datafusion::common::DataFusionError {
 }
 
 fn room(values: &[i128]) -> Result<()> {
-    match (values.len() * size_of::<i128>()) as u64 > FUNCTION_RESULT_BYTES {
+    match size_of_val(values) as u64 > FUNCTION_RESULT_BYTES {
         true => Err(fail(Code::TooLarge, "the series is too long")),
         false => Ok(()),
     }

@@ -37,7 +37,7 @@ impl Change<'_> {
                     self.add_column(&mut table, column)?;
                     constraints.extend(column.constraints.iter().cloned());
                 }
-                Element::Constraint(constraint) => constraints.push(constraint.clone()),
+                Element::Constraint(constraint) => constraints.push(constraint.as_ref().clone()),
                 Element::Like {
                     table: source,
                     including,

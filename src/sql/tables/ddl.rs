@@ -160,7 +160,7 @@ pub(in crate::sql) struct CreateTable {
 #[derive(Clone, Debug)]
 pub(in crate::sql) enum Element {
     Column(Box<Column>),
-    Constraint(Constraint),
+    Constraint(Box<Constraint>),
     Like { table: Name, including: Including },
 }
 

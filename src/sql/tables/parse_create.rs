@@ -160,7 +160,7 @@ fn element(c: &mut Cursor<'_>) -> Parsed<Element> {
         }
     }
     Ok(match constraint(c)? {
-        Some(constraint) => Element::Constraint(constraint),
+        Some(constraint) => Element::Constraint(Box::new(constraint)),
         None => Element::Column(Box::new(column(c)?)),
     })
 }

@@ -60,10 +60,7 @@ pub(super) fn columns_of_view(catalog: &Catalog, view: &ViewDef) -> Vec<(Oid, u1
     let tables = view.depends.iter().filter_map(|oid| catalog.table(*oid));
     tables
         .flat_map(|table| {
-            let used = table
-                .columns
-                .iter()
-                .filter(|column| names.iter().any(|n| *n == column.name));
+            let used = table.columns.iter().filter(|column| names.contains(&column.name));
             used.map(|column| (table.oid, column.id)).collect::<Vec<_>>()
         })
         .collect()
