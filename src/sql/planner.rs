@@ -174,12 +174,14 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        let name = name.to_lowercase();
-        self.names
-            .bound
-            .get(&name)
-            .or_else(|| self.names.world.engine().shared().scalar.get(&name))
-            .cloned()
+        let (name, names) = (name.to_lowercase(), self.names);
+        let known = || {
+            let bound = names.bound.get(&name);
+            bound
+                .or_else(|| names.world.engine().shared().scalar.get(&name))
+                .cloned()
+        };
+        functions::bind_call(&name, &names.world).or_else(known)
     }
 
     fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {

@@ -139,6 +139,8 @@ pub struct Session {
     pub(super) marks: Marks,
     pub(super) changed: Vec<&'static str>,
     pub(super) statements: HashMap<String, Arc<Prepared>>,
+    /// What ran last, as far as it may still fail. Its functions hold the world, so the world may not hold it.
+    pub(super) ran: Mutex<Option<Arc<Prepared>>>,
     pid: Arc<AtomicI32>,
     commitment: Arc<Commitment>,
     /// Whether other statements are part of the message.
@@ -242,6 +244,7 @@ impl Session {
             marks: Marks::default(),
             changed: Vec::new(),
             statements: HashMap::new(),
+            ran: Mutex::default(),
             pid,
             commitment,
             several: false,

@@ -53,8 +53,8 @@ pub(super) struct Setting {
 const NO_AMOUNT: &str = "none";
 const ON: &[&str] = &["on", "true", "yes", "1"];
 const OFF: &[&str] = &["off", "false", "no", "0"];
-/// Isolation levels as they are shown. SERIALIZABLE is refused: nothing less stands in its place.
-const LEVELS: &[&str] = &["read committed", "read uncommitted", "repeatable read"];
+/// Isolation levels as they are shown.
+const LEVELS: &[&str] = &["read committed", "read uncommitted", "repeatable read", "serializable"];
 /// What stands for a setting of the transaction that was not made for it.
 const OF_TRANSACTION: &[(&str, &str)] = &[
     ("transaction_deferrable", "default_transaction_deferrable"),

@@ -31,8 +31,6 @@ use crate::{
 /// A session's statements that the log does not tell of yet.
 #[derive(Default)]
 pub(super) struct Trail {
-    /// What ran last, as far as it may still fail.
-    last: Option<Arc<Prepared>>,
     /// The running statement, if it may write.
     running: Option<Entry>,
     /// Statements of the open transaction that wrote.
@@ -301,8 +299,8 @@ impl Session {
     /// A text or a statement is looked at that may be refused before it runs.
     pub(super) fn trail_clear(&self) {
         if let World::Tenant(world) = &*self.world {
-            let mut trail = world.trail.lock();
-            (trail.last, trail.told) = (None, false);
+            *self.ran.lock() = None;
+            world.trail.lock().told = false;
         }
     }
 
@@ -335,8 +333,9 @@ impl Session {
             Class::Read | Class::Session | Class::Users => None,
             _ => Some(world.entry(of)),
         };
+        *self.ran.lock() = Some(subject);
         let mut trail = world.trail.lock();
-        (trail.last, trail.running) = (Some(subject), running);
+        trail.running = running;
         (trail.told, trail.read_told) = (false, false);
     }
 
@@ -363,7 +362,7 @@ impl Session {
             if self.status != Status::Idle {
                 trail.leave(); // until the transaction ends
             }
-            (trail.running.take(), trail.last.clone())
+            (trail.running.take(), self.ran.lock().clone())
         };
         if let Some(entry) = done {
             world.state.log.note(&entry); // there was nothing to commit
@@ -399,7 +398,7 @@ impl Session {
                 true => std::mem::take(&mut trail.told),
                 false => std::mem::take(&mut trail.read_told),
             };
-            (trail.running.take(), trail.last.take(), told)
+            (trail.running.take(), self.ran.lock().take(), told)
         };
         if told {
             return;

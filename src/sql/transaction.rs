@@ -44,6 +44,8 @@ pub(super) struct Seen {
     snapshot: Option<Database>,
     /// The same with the transaction's own writes on top.
     view: Option<Database>,
+    /// Whether a table was read that is locked against writers.
+    read: bool,
 }
 
 impl Seen {
@@ -215,6 +217,37 @@ impl TenantWorld {
         longest.map_or(Wait::Forever, |longest| Wait::Until(Instant::now() + longest))
     }
 
+    /// In SERIALIZABLE, locks a table that is about to be read against writers: what the transaction sees of it is
+    /// what is committed, from here to its end.
+    ///
+    /// # Errors
+    /// 40001 where another transaction has changed it since this one looked; 40P01, 55P03.
+    pub(super) async fn lock_for_reading(&self, table: Oid) -> Result<()> {
+        if self.isolation() != Isolation::Serializable {
+            return Ok(());
+        }
+        self.lock(Resource::Table(table), Mode::Shared).await?;
+        // Loaded in both, or in neither. One that this transaction made is in neither.
+        let seen = self.snapshot()?;
+        if seen.catalog().table(table).is_some() {
+            seen.table(table).await?;
+        }
+        let (seen, latest) = (self.snapshot()?, self.opened()?.latest());
+        let first = !std::mem::replace(&mut self.tx.lock().seen_tables.read, true);
+        if seen.same_table(&latest, table) {
+            return Ok(());
+        }
+        if first {
+            // Nothing was read that would have to stay as it was.
+            return self.look_again();
+        }
+        Err(Error::new(
+            Code::SerializationFailure,
+            "could not serialize access due to read/write dependencies among transactions",
+        )
+        .with_hint("run the transaction again"))
+    }
+
     /// Gives back the locks of the transaction.
     pub(super) fn release_locks(&self) {
         if let Some(owner) = self.owner.get() {
@@ -251,8 +284,8 @@ impl Session {
         world.begin_statement()
     }
 
-    /// Lets go of the snapshot between statements.
-    pub(super) fn look_away(&self) {
+    /// Lets go of the snapshot between statements, outside of transactions.
+    pub fn look_away(&self) {
         if let World::Tenant(world) = &*self.world
             && self.status == Status::Idle
         {

@@ -191,6 +191,16 @@ impl Database {
         self.0.tables.get(&oid).cloned().or_else(|| self.0.later.get(oid))
     }
 
+    /// Whether nothing was committed to a table between here and there, as far as that is known: where it was folded
+    /// or loaded meanwhile it is not.
+    pub fn same_table(&self, other: &Database, table: Oid) -> bool {
+        match (self.state(table), other.state(table)) {
+            (Some(one), Some(other)) => Arc::ptr_eq(&one, &other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
     /// Whether a row is the same version here and there, or missing in both. A table that is not loaded in both has
     /// no same rows.
     pub fn same_row(&self, other: &Database, table: Oid, row: RowId) -> bool {

@@ -247,6 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// cancelled nor timed: its outcome must be known.
     pub(super) async fn end_implicit(&mut self, ok: bool) -> Result<()> {
         if !std::mem::take(&mut self.implicit) {
+            self.session.look_away();
             return Ok(());
         }
         let ended = AssertUnwindSafe(self.session.end_implicit(ok)).catch_unwind().await;

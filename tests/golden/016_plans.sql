@@ -77,7 +77,7 @@ plain
 (1 row)
 bulkhead> SELECT bulkhead.set_budget('plain', 'day', 0.0000000001);
 ERROR 22023: an amount of USD has at most nine digits after the point
-bulkhead> SELECT bulkhead.set_budget('plain', 'day', 0.1 + 0.2);
+bulkhead> SELECT bulkhead.set_budget('plain', 'day', 0.1::float8 + 0.2);
 ERROR 42804: bulkhead.set_budget: amount_usd must be numeric
 bulkhead> SELECT bulkhead.set_budget('plain', 'day', 1e3);
 ERROR 22P02

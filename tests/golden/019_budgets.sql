@@ -26,7 +26,7 @@ acme> SELECT bulkhead.set_budget('month', -1);
 ERROR 22023
 acme> SELECT bulkhead.set_budget('week', 1);
 ERROR 22023
-acme> SELECT bulkhead.set_budget('month', 0.1 + 0.1);
+acme> SELECT bulkhead.set_budget('month', 0.1::float8 + 0.1);
 ERROR 42804
 acme> SELECT bulkhead.set_budget(tenant => 'other', window => 'month', amount_usd => 1);
 ERROR 42883

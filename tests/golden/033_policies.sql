@@ -20,6 +20,8 @@ INSERT 0 8
 # nothing may be read before it is granted
 acme/bob> SELECT count(*) FROM document;
 ERROR 42501: permission denied for table document
+acme> GRANT CONNECT ON DATABASE umbra TO PUBLIC;
+ERROR 3D000
 acme> GRANT ALL ON document TO PUBLIC;
 GRANT
 acme> GRANT SELECT ON category, uaccount TO PUBLIC;

@@ -89,7 +89,7 @@ pg_advisory_unlock_all
 (1 row)
 acme> SELECT pg_try_advisory_lock(7), pg_advisory_lock(NULL) IS NULL;
 pg_try_advisory_lock|?column?
-t|f
+t|t
 (1 row)
 acme> SELECT pg_try_advisory_lock(1, 3000000000);
 ERROR 22003

@@ -108,9 +108,9 @@ y|3
 (1 row)
 acme> EXECUTE one(NULL, 3);
 a|b
-|4
+NULL|4
 (1 row)
 acme> EXECUTE one('z', NULL);
 a|b
-z|
+z|NULL
 (1 row)

@@ -70,3 +70,9 @@ acme> BEGIN READ ONLY;
 acme> SELECT nextval('s');
 ERROR 25006
 acme> ROLLBACK;
+# Calls that read the same are calls of their own.
+acme> CREATE SEQUENCE twice;
+acme> SELECT nextval('twice') AS a, nextval('twice') AS b;
+a|b
+1|2
+(1 row)

@@ -102,7 +102,3 @@ acme> SELECT sum(n) FROM acc WHERE id IN (3, 4);
 sum
 -100
 (1 row)
-# SERIALIZABLE is refused, never something less in its place.
-acme> BEGIN ISOLATION LEVEL SERIALIZABLE;
-ERROR 22023
-acme> ROLLBACK;

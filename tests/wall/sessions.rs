@@ -154,7 +154,6 @@ async fn a26_role_switching_and_rollback() {
         "SET ROLE NONE",
         "RESET ROLE",
         "SET SESSION AUTHORIZATION owner",
-        "SET LOCAL SESSION AUTHORIZATION owner",
         "SET session_authorization = 'owner'",
         "SET role = 'owner'",
         "SELECT set_config('role', 'owner', true)",

@@ -359,6 +359,12 @@ pub const SURFACES: &[Surface] = &[
         "SELECT name, statement FROM pg_prepared_statements ORDER BY name",
         "DEALLOCATE ALL",
     ]),
+    surface(Function, "public.nextval", &[
+        "SELECT nextval('{b}')", "SELECT nextval('{b}.public.counted')", "CREATE SEQUENCE counted", "SELECT nextval('counted')",
+    ]),
+    surface(Function, "public.currval", &["SELECT currval('{b}')", "SELECT currval('counted')"]),
+    surface(Function, "public.setval", &["SELECT setval('{b}', 1)", "SELECT setval('counted', 900)", "SELECT nextval('counted')"]),
+    surface(Function, "public.lastval", &["SELECT lastval()", "DROP SEQUENCE counted"]),
     surface(Function, "public.current_tenant", &["SELECT current_tenant()", "SELECT current_tenant('{b}')"]),
 
     surface(OperatorOnly, "bulkhead.tenants", &["SELECT * FROM bulkhead.tenants", "DELETE FROM bulkhead.tenants WHERE name = '{b}'"]),
@@ -383,6 +389,9 @@ pub const SURFACES: &[Surface] = &[
     ]),
 
 
+    surface(Setting, "hnsw.ef_search", &["SET hnsw.ef_search = '{b}'", "SET hnsw.ef_search = 1000", "RESET hnsw.ef_search"]),
+    surface(Setting, "hnsw.iterative_scan", &["SET hnsw.iterative_scan = '{b}'", "RESET hnsw.iterative_scan"]),
+    surface(Setting, "ivfflat.probes", &["SET ivfflat.probes = '{b}'", "SET ivfflat.probes = 100", "RESET ivfflat.probes"]),
     surface(Setting, "search_path", &[
         "SET search_path = '{b}'", "SELECT count(*) FROM documents", "SET search_path = {b}, ai, public",
         "SELECT count(*) FROM documents", "SHOW search_path", "RESET search_path",

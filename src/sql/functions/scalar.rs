@@ -33,6 +33,7 @@ pub(super) fn udf(function: &'static Function, world: &Arc<World>) -> Arc<Scalar
     let bound = Bound {
         function,
         world: world.clone(),
+        call: Arc::default(),
         signature: Signature::any(function.parameters.len(), Volatility::Volatile),
     };
     let bound = match function.parameters.is_empty() {
@@ -49,12 +50,16 @@ pub(super) fn udf(function: &'static Function, world: &Arc<World>) -> Arc<Scalar
 struct Bound {
     function: &'static Function,
     world: Arc<World>,
+    /// What tells one call from another that reads the same, where each is to be made.
+    call: Arc<()>,
     signature: Signature,
 }
 
 impl PartialEq for Bound {
     fn eq(&self, other: &Self) -> bool {
-        self.function.name == other.function.name && Arc::ptr_eq(&self.world, &other.world)
+        self.function.name == other.function.name
+            && Arc::ptr_eq(&self.world, &other.world)
+            && Arc::ptr_eq(&self.call, &other.call)
     }
 }
 

@@ -222,7 +222,9 @@ impl Session {
         let width = write.def.columns.len();
         let given = change.sets.iter().filter(|s| s.from.is_some()).count();
         if let Some(by_key) = &change.by_key {
-            let view = self.world.tenant()?.view()?;
+            let world = self.world.tenant()?;
+            world.lock_for_reading(write.def.oid).await?;
+            let view = world.view()?;
             let (rows, sets) = by_key.read(self, &view, &write.def, params).await?;
             return Read::of(&rows, width, sets, Vec::new(), &write.rules.schema);
         }

@@ -153,7 +153,10 @@ impl UserTable {
     async fn data(&self) -> Result<Arc<TableData>> {
         let moment = match &self.moment {
             Some(moment) => moment.clone(),
-            None => self.world()?.view()?,
+            None => {
+                self.world()?.lock_for_reading(self.def.oid).await?;
+                self.world()?.view()?
+            }
         };
         let gone = || {
             let text = format!("relation \"{}\" does not exist", self.def.name);

@@ -455,6 +455,15 @@ pub(super) fn assignments(def: &TableDef, assignments: Vec<Assignment>) -> Resul
     Ok(assigned)
 }
 
+/// Whether an item of a SELECT list calls an aggregate that everybody knows.
+fn is_aggregate(item: &SelectItem) -> bool {
+    const NAMES: &[&str] = &["avg", "bool_and", "bool_or", "count", "max", "min", "string_agg", "sum"];
+    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
+        return false;
+    };
+    matches!(expr, SqlExpr::Function(call) if NAMES.contains(&call.name.to_string().to_lowercase().as_str()))
+}
+
 /// The members of `(a, b) = ...`.
 fn members(value: SqlExpr, count: usize) -> Result<Vec<SqlExpr>> {
     let differ = || Error::new(Code::Syntax, "number of columns does not match number of values");
@@ -485,10 +494,22 @@ fn members(value: SqlExpr, count: usize) -> Result<Vec<SqlExpr>> {
             if select.projection.len() != count {
                 return Err(differ());
             }
+            // One that names no column would be given for each row where another is an aggregate of all.
+            let constant = |item: &SelectItem| match item {
+                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                    matches!(expr, SqlExpr::Value(_) | SqlExpr::Cast { .. }).then(|| expr.clone())
+                }
+                _ => None,
+            };
             let one = |at: usize| {
                 let mut query = query.clone();
                 if let SetExpr::Select(select) = query.body.as_mut() {
-                    select.projection = vec![select.projection.swap_remove(at)];
+                    let whole = select.projection.iter().any(is_aggregate) && !select.from.is_empty();
+                    let item = select.projection.swap_remove(at);
+                    if let (true, Some(value)) = (whole, constant(&item)) {
+                        return value;
+                    }
+                    select.projection = vec![item];
                 }
                 SqlExpr::Subquery(query)
             };
