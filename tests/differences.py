@@ -61,7 +61,7 @@ def lines(text):
         body = head[2].split("\n")
         starts = [i for i in range(len(body) - 1) if body[i + 1].startswith("  PostgreSQL: ") or body[i + 1] == STALE]
         for start, end in zip(starts, [*starts[1:], len(body)]):
-            yield head[1], body[start], "\n".join(body[start + 1 : end])
+            yield head[1], body[start], "\n".join(body[start + 1 : end]).rstrip()
 
 
 def renew(path, found, reason):
