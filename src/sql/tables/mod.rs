@@ -8,7 +8,7 @@
 //! - [`rights`]: who may do what; [`names`], [`types`], [`expressions`], [`references`]: parts of definitions
 //! - [`temporary`]: tables of one session; [`describe`]: all of it for `pg_catalog`
 //!
-//! Reading: [`provider`], [`scan`], [`lookup`]; [`security`]: what row policies let pass; [`nearest`]: `vector_search`.
+//! Reading: [`provider`], [`scan`], [`lookup`], [`point`]; [`security`]: what row policies let pass; [`nearest`]: `vector_search`.
 //!
 //! Writing:
 //! - [`pieces`], [`compute`]: parts of a statement planned alone, and computed over rows at hand
@@ -46,6 +46,7 @@ mod parse_alter;
 mod parse_column;
 mod parse_create;
 pub(super) mod pieces;
+pub(super) mod point;
 mod policy;
 pub(super) mod provider;
 mod references;

@@ -149,6 +149,22 @@ impl UserTable {
         self.names.world.tenant()
     }
 
+    /// Its definition as planned, if it is read as SELECT does.
+    pub(super) fn plain(&self) -> Option<&Arc<TableDef>> {
+        let plain = !self.raw && self.row_column.is_none() && self.moment.is_none() && self.within.is_empty();
+        (plain && self.commands == [PolicyCommand::Select]).then_some(&self.def)
+    }
+
+    /// The table as it is now; `None` where policies concern its rows.
+    ///
+    /// # Errors
+    /// As for a scan.
+    pub(super) async fn unpoliced(&self) -> Result<Option<Arc<TableData>>> {
+        let data = self.data().await?;
+        let concerned = security::concerns(self.world()?, data.def());
+        Ok((!concerned).then_some(data))
+    }
+
     /// The table as it is now, with the columns that were planned.
     async fn data(&self) -> Result<Arc<TableData>> {
         let moment = match &self.moment {
