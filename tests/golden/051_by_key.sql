@@ -14,8 +14,6 @@ acme> EXECUTE by_id(4);
 (0 rows)
 acme> EXECUTE by_id(NULL);
 (0 rows)
-acme> SELECT i.code || '!' AS loud, n + 1 AS more FROM item AS i WHERE $1 = 1;
-ERROR 42P02
 acme> SELECT i.code || '!' AS loud, i.n + 1 AS more FROM item AS i WHERE 2 = i.id ORDER BY i.code LIMIT 1;
 loud|more
 two!|21
