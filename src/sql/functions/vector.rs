@@ -141,13 +141,15 @@ fn distances(measure: Measure, a: &Vectors, b: &Vectors, rows: usize) -> DfResul
             )
             .into());
         }
-        out.append_value(match measure {
+        let distance = match measure {
             Measure::Cosine => Metric::Cosine.distance(x, y),
             Measure::L2 => Metric::L2.distance(x, y),
             Measure::NegativeInner => Metric::InnerProduct.distance(x, y),
             Measure::Inner => -Metric::InnerProduct.distance(x, y),
             Measure::L1 => Metric::L1.distance(x, y),
-        });
+        };
+        // Of one sign, so that it sorts after all numbers.
+        out.append_value(if distance.is_nan() { f64::NAN } else { distance });
     }
     Ok(Arc::new(out.finish()))
 }
