@@ -246,7 +246,7 @@ fn with_plain_limits(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 }
 
 /// The value of a literal under any casts.
-fn constant(expr: &Expr) -> DfResult<Option<ScalarValue>> {
+pub(super) fn constant(expr: &Expr) -> DfResult<Option<ScalarValue>> {
     Ok(match expr {
         Expr::Literal(value, _) => Some(value.clone()),
         Expr::Alias(alias) => constant(&alias.expr)?,
