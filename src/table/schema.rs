@@ -110,7 +110,7 @@ pub struct ColumnDef {
     /// The sequence that it owns: of `serial` and identity columns.
     pub sequence: Option<Oid>,
     /// What rows have that were written before the column was added: a row of this one column, in the
-    /// form of [`super::row`]; `None` is NULL.
+    /// form of `super::row`; `None` is NULL.
     pub missing: Option<Vec<u8>>,
     /// `COMMENT ON COLUMN`.
     pub comment: Option<String>,
@@ -308,7 +308,7 @@ pub struct ViewDef {
     pub grants: Vec<Grant>,
 }
 
-/// `CREATE SEQUENCE`. The numbers given are kept beside it, see [`super::sequence`].
+/// `CREATE SEQUENCE`. The numbers given are kept beside it, see `super::sequence`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SequenceDef {
     /// Its number.
