@@ -166,7 +166,7 @@ async fn a07_query_shapes() {
     let mut owner = server.raw(A, "owner").await;
     let mut seed = Seed(7);
     let (mut answered, mut told) = (0, 0);
-    let cases = 150;
+    let cases = 110;
     for _ in 0..cases {
         let template = shape(&mut seed);
         let hidden = answer(&mut bob, &template.replace("{t}", "t")).await;
