@@ -13,8 +13,12 @@ mod nearest;
 mod numbered;
 #[path = "wall/numbered_more.rs"]
 mod numbered_more;
+#[path = "wall/rows.rs"]
+mod rows;
 #[path = "wall/sessions.rs"]
 mod sessions;
+#[path = "wall/shapes.rs"]
+mod shapes;
 #[path = "wall/surfaces.rs"]
 mod surfaces;
 #[path = "wall/sweep.rs"]

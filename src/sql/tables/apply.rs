@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use super::{
     compute::Compute,
     rules::{Rules, shown},
-    security::Judge,
+    security::{self, Judge},
 };
 use crate::{
     error::{Code, Error, Result},
@@ -85,7 +85,7 @@ pub(super) fn taken(rows: &RecordBatch, places: &[usize]) -> Result<RecordBatch>
     RecordBatch::try_new(rows.schema(), columns.collect::<Result<_>>()?).map_err(Error::internal)
 }
 
-fn duplicate(def: &TableDef, index: &IndexDef, columns: &[ArrayRef], at: usize) -> Error {
+fn duplicate(world: &TenantWorld, def: &TableDef, index: &IndexDef, columns: &[ArrayRef], at: usize) -> Error {
     let names = index.keys.iter().filter_map(|key| match &key.key {
         KeyOf::Column(id) => def.column_of(*id).map(|c| c.name.as_str()),
         KeyOf::Expression(text) => Some(text.as_str()),
@@ -99,12 +99,12 @@ fn duplicate(def: &TableDef, index: &IndexDef, columns: &[ArrayRef], at: usize) 
     .with_table(&def.schema, &def.name)
     .with_constraint(&index.name);
     match values {
-        Ok(values) => error.with_detail(format!(
+        Ok(values) if security::may_show(world, def) => error.with_detail(format!(
             "Key ({})=({}) already exists.",
             names.join(", "),
             values.join(", ")
         )),
-        Err(_) => error,
+        _ => error,
     }
 }
 
@@ -185,7 +185,7 @@ impl Session {
             for (at, key) in keys.iter().enumerate() {
                 let Some(key) = key else { continue };
                 if !seen.insert(key) || !table.lookup(index.oid, key).is_empty() {
-                    return Err(duplicate(def, index, &columns, at));
+                    return Err(duplicate(world, def, index, &columns, at));
                 }
             }
         }
@@ -254,7 +254,7 @@ impl Session {
                 let Some(key) = &new_keys[at] else { continue };
                 let there = table.lookup(index.oid, key).iter().any(|row| !mine.contains(row));
                 if there || places_of_key.get(key).is_some_and(|count| *count > 1) {
-                    return Err(duplicate(def, index, &after, at));
+                    return Err(duplicate(world, def, index, &after, at));
                 }
             }
         }

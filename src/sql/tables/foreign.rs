@@ -11,6 +11,7 @@ use datafusion::arrow::{
 use super::{
     apply::{Changed, Effects, columns_at, keys_of, places_in, read_rows, split_rows},
     rules::shown,
+    security,
 };
 use crate::{
     error::{Code, Error, Result},
@@ -18,7 +19,7 @@ use crate::{
     sql::{
         session::Session,
         transaction::{Check, Deferred, Isolation},
-        world::World,
+        world::{TenantWorld, World},
     },
     table::{
         Database, Mode, Resource, TableData, key,
@@ -116,21 +117,22 @@ fn values(keys: &[ArrayRef], at: usize) -> Result<String> {
         .join(", "))
 }
 
+/// The values of a key for a message, where the session's user may see the rows of the table that has them.
+fn shown_key(world: &TenantWorld, of: &TableDef, keys: &[ArrayRef], at: usize) -> Result<Option<String>> {
+    security::may_show(world, of).then(|| values(keys, at)).transpose()
+}
+
 /// A child without a parent.
-fn no_parent(child: &TableDef, parent: &TableDef, fk: &ForeignKeyDef, keys: &[ArrayRef], at: usize) -> Result<Error> {
+fn no_parent(child: &TableDef, parent: &TableDef, fk: &ForeignKeyDef, shown_key: Option<String>) -> Error {
     let text = format!(
         "insert or update on table \"{}\" violates foreign key constraint \"{}\"",
         child.name, fk.name
     );
-    Ok(Error::new(Code::ForeignKeyViolation, text)
-        .with_detail(format!(
-            "Key ({})=({}) is not present in table \"{}\".",
-            names(child, &fk.columns),
-            values(keys, at)?,
-            parent.name
-        ))
+    let key = shown_key.map_or_else(String::new, |key| format!(" ({})=({key})", names(child, &fk.columns)));
+    Error::new(Code::ForeignKeyViolation, text)
+        .with_detail(format!("Key{key} is not present in table \"{}\".", parent.name))
         .with_table(&child.schema, &child.name)
-        .with_constraint(&fk.name))
+        .with_constraint(&fk.name)
 }
 
 /// A parent with children.
@@ -201,7 +203,7 @@ impl Session {
             }
             if action == ReferentialAction::Restrict {
                 let key = match keys.first().map(|k| k.len()) {
-                    Some(1) => Some(values(&keys, 0)?),
+                    Some(1) => shown_key(world, def, &keys, 0)?,
                     _ => None,
                 };
                 return Err(referenced(def, &child, &fk, key));
@@ -333,7 +335,10 @@ impl Session {
                 for (at, row) in whole.iter().zip(&found) {
                     match row {
                         Some(row) => rows.extend((!locked.contains(row)).then_some(*row)),
-                        None => return Err(no_parent(child, parent, fk, &keys, *at)?),
+                        None => {
+                            let key = shown_key(world, child, &keys, *at)?;
+                            return Err(no_parent(child, parent, fk, key));
+                        }
                     }
                 }
                 if rows.is_empty() {
@@ -386,7 +391,7 @@ impl Session {
         }
         let (_, rows) = read_rows(&newest, child, &ids[..1]).await?;
         let own = columns_at(&rows, &places_in(child, &fk.columns)?);
-        Err(referenced(parent, child, fk, Some(values(&own, 0)?)))
+        Err(referenced(parent, child, fk, shown_key(world, parent, &own, 0)?))
     }
 
     /// What was left to the commit.

@@ -3,7 +3,7 @@
 use crate::{
     error::{Code, Error, Result},
     sql::world::TenantWorld,
-    table::schema::{Grant, Relation},
+    table::schema::{Grant, Relation, TableDef},
     tenant::Role,
 };
 
@@ -85,6 +85,11 @@ pub(in crate::sql) fn may(world: &TenantWorld, relation: &Relation, privilege: P
         Relation::View(view) => granted(world, &view.owner, &view.grants, privilege),
         Relation::Sequence(sequence) => owns(world, &sequence.owner),
     }
+}
+
+/// Whether the session's user may read a table.
+pub(in crate::sql) fn may_read(world: &TenantWorld, table: &TableDef) -> bool {
+    granted(world, &table.owner, &table.grants, Privilege::Select)
 }
 
 /// What a relation is called in messages.

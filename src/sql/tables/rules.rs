@@ -17,6 +17,7 @@ use super::{
     assign::{self, From},
     compute::{Compute, no_columns},
     pieces::{self, Pieces, from_named},
+    security,
 };
 use crate::{
     codec::pgtype::PgType,
@@ -172,10 +173,10 @@ impl Rules {
                     "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
                     column.name, def.name
                 );
-                return Err(Error::new(Code::NotNull, text)
-                    .with_detail(failing_row(rows, at)?)
+                let error = Error::new(Code::NotNull, text)
                     .with_table(&def.schema, &def.name)
-                    .with_column(&column.name));
+                    .with_column(&column.name);
+                return Err(self.with_row(session, error, rows, at)?);
             }
         }
         if self.checks.len() == 0 || rows.num_rows() == 0 {
@@ -192,13 +193,21 @@ impl Rules {
                     "new row for relation \"{}\" violates check constraint \"{}\"",
                     def.name, check.name
                 );
-                return Err(Error::new(Code::CheckViolation, text)
-                    .with_detail(failing_row(rows, at)?)
+                let error = Error::new(Code::CheckViolation, text)
                     .with_table(&def.schema, &def.name)
-                    .with_constraint(&check.name));
+                    .with_constraint(&check.name);
+                return Err(self.with_row(session, error, rows, at)?);
             }
         }
         Ok(())
+    }
+
+    /// The error with the row that it is about, where the session's user may see that.
+    fn with_row(&self, session: &Session, error: Error, rows: &RecordBatch, at: usize) -> Result<Error> {
+        Ok(match security::may_show(session.world.tenant()?, &self.def) {
+            true => error.with_detail(failing_row(rows, at)?),
+            false => error,
+        })
     }
 }
 
@@ -269,7 +278,7 @@ impl Session {
 }
 
 /// `Failing row contains (1, null).`
-pub(in crate::sql) fn failing_row(rows: &RecordBatch, at: usize) -> Result<String> {
+fn failing_row(rows: &RecordBatch, at: usize) -> Result<String> {
     let values = rows
         .columns()
         .iter()

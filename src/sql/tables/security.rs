@@ -39,6 +39,12 @@ pub(in crate::sql) fn concerns(world: &TenantWorld, table: &TableDef) -> bool {
     table.row_security && (table.force_row_security || !rights::owns(world, &table.owner))
 }
 
+/// Whether messages may show values of a table's rows: not where the session's user may not read it, nor where
+/// policies decide which rows are read, for a statement can change rows that it does not see.
+pub(in crate::sql) fn may_show(world: &TenantWorld, table: &TableDef) -> bool {
+    !concerns(world, table) && rights::may_read(world, table)
+}
+
 fn policies<'t>(
     world: &'t TenantWorld,
     table: &'t TableDef,
