@@ -42,6 +42,8 @@ pub(super) fn parameter(pg_type: PgType, format: Format, bytes: Option<&[u8]>) -
                 Format::Text => {
                     let parsed = array_text::items(frame::text(bytes)?)?;
                     let parsed: Vec<_> = parsed.iter().map(|item| item.as_deref().map(str::as_bytes)).collect();
+                    // No cast looks names up inside an array: its items are numbers.
+                    let item = if names(item) { Scalar::Oid } else { item };
                     scalars(item, format, &parsed)?
                 }
                 Format::Binary => scalars(item, format, &binary_items(item, bytes)?)?,
@@ -163,6 +165,11 @@ fn binary_items(item: Scalar, bytes: &[u8]) -> Result<Vec<Option<&[u8]>>> {
     }
 }
 
+/// Whether a text of this type may name what it identifies by number.
+const fn names(scalar: Scalar) -> bool {
+    matches!(scalar, Scalar::Regclass | Scalar::Regproc | Scalar::Regtype)
+}
+
 /// Values of one scalar type, as one array.
 fn scalars(scalar: Scalar, format: Format, values: &[Option<&[u8]>]) -> Result<ArrayRef> {
     let input = Input { scalar, format, values };
@@ -181,7 +188,7 @@ fn scalars(scalar: Scalar, format: Format, values: &[Option<&[u8]>]) -> Result<A
         Scalar::Int8 => Arc::new(Int64Array::from(
             input.fixed(|t| integer(scalar, t), i64::from_be_bytes)?,
         )),
-        Scalar::Regproc | Scalar::Regclass | Scalar::Regtype if format == Format::Text => {
+        scalar if names(scalar) && format == Format::Text => {
             // Names are looked up by the statement.
             strings(&input, |b| frame::text(b).map(str::to_owned))?
         }

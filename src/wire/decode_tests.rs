@@ -134,6 +134,19 @@ fn wrong_binary_is_refused() {
     assert_eq!(code(ints, b"\0\0\0\0\0\0\0\0\0\0\0\x17x"), "22P03");
 }
 
+#[test]
+fn names_inside_an_array_are_numbers() {
+    let array = |text: &str| parameter(PgType::Array(Scalar::Regclass), Format::Text, Some(text.as_bytes()));
+    for text in ["{}", "{16384,NULL}"] {
+        assert_eq!(
+            array(text).unwrap().data_type(),
+            &PgType::Array(Scalar::Regclass).arrow(),
+            "{text}"
+        );
+    }
+    assert_eq!(array("{docs}").unwrap_err().code().sqlstate(), "22P02");
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic(
@@ -144,9 +157,13 @@ proptest! {
     ) {
         let pg_type = if array { PgType::Array(scalar) } else { PgType::Scalar(scalar) };
         let format = if binary { Format::Binary } else { Format::Text };
+        let arrow = match pg_type {
+            PgType::Scalar(scalar) if names(scalar) && !binary => DataType::Utf8,
+            pg_type => pg_type.arrow(),
+        };
         if let Ok(array) = parameter(pg_type, format, Some(&bytes)) {
             prop_assert_eq!(array.len(), 1);
-            prop_assert_eq!(array.data_type(), &pg_type.arrow());
+            prop_assert_eq!(array.data_type(), &arrow);
         }
     }
 }
