@@ -388,3 +388,6 @@ pub const INDEX_KEYS: usize = 1_000;
 pub const INDEX_ROWS: usize = 1_000;
 /// Rows that are read at once, without a thread of their own.
 pub const INLINE_ROWS: usize = 1_024;
+
+/// Longest `char(n)` that is shown with the spaces that pad it: a batch of rows stays below 10 MiB of them.
+pub const PADDED_CHARACTERS: usize = 1_024;

@@ -62,6 +62,7 @@ impl Session {
             Plan::Write(write) => self.run_write(write, prepared, params).await,
             Plan::TableWrite(write) => self.run_table_write(write, prepared, params).await,
             Plan::Locking(query) => self.run_locking(query, prepared, params).await,
+            Plan::Chain(chain) => Box::pin(self.run_chain(chain, prepared, params)).await,
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
                 Kind::Ddl(ddl) => self.run_ddl(ddl).await,
@@ -77,7 +78,12 @@ impl Session {
         }
     }
 
-    async fn run_query(&mut self, query: &Query, prepared: &Prepared, params: &[ArrayRef]) -> Result<Answer> {
+    pub(super) async fn run_query(
+        &mut self,
+        query: &Query,
+        prepared: &Prepared,
+        params: &[ArrayRef],
+    ) -> Result<Answer> {
         let (plan, running) = self.kept_or_made(query, params).await?;
         let rows = self.stream(plan)?;
         let rows: RowStream = match running {

@@ -8,7 +8,7 @@
 //! - [`rights`]: who may do what; [`names`], [`types`], [`expressions`], [`references`]: parts of definitions
 //! - [`temporary`]: tables of one session; [`describe`]: all of it for `pg_catalog`
 //!
-//! Reading: [`provider`], [`scan`], [`lookup`]; [`security`]: what row policies let pass; [`nearest`]: `vector_search`.
+//! Reading: [`provider`], [`scan`], [`lookup`]; [`origin`]: whose columns a result has; [`security`]: what row policies let pass; [`nearest`]: `vector_search`.
 //!
 //! Writing:
 //! - [`pieces`], [`compute`]: parts of a statement planned alone, and computed over rows at hand
@@ -41,6 +41,7 @@ pub(super) mod locking;
 mod lookup;
 mod names;
 pub(super) mod nearest;
+pub(super) mod origin;
 pub(super) mod parse;
 mod parse_alter;
 mod parse_column;
