@@ -391,3 +391,13 @@ pub const INLINE_ROWS: usize = 1_024;
 
 /// Longest `char(n)` that is shown with the spaces that pad it: a batch of rows stays below 10 MiB of them.
 pub const PADDED_CHARACTERS: usize = 1_024;
+/// Rows from which the vectors of a table's column are kept in memory for nearest searches.
+pub const SHARD_ROWS: u64 = 512;
+/// Bytes of vectors that one tenant's searches of its own tables keep in memory; beyond them tables are scanned.
+pub const SHARD_BYTES: usize = 1 << 30;
+/// Rows by which vectors in memory may differ from what a statement sees before it scans the table.
+pub const SHARD_LAG: usize = 4_096;
+/// From a commit to the moment at which vectors in memory follow it, unless a search makes them follow first.
+pub const SHARD_DELAY: Duration = Duration::from_millis(250);
+/// Rows that pass a filter up to which their vectors are fetched and compared one by one.
+pub const NEAREST_FEW: usize = 1_024;

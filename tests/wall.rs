@@ -7,6 +7,8 @@ mod common;
 
 #[path = "wall/catalog.rs"]
 mod catalog;
+#[path = "wall/nearest.rs"]
+mod nearest;
 #[path = "wall/numbered.rs"]
 mod numbered;
 #[path = "wall/numbered_more.rs"]

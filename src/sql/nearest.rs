@@ -3,7 +3,8 @@
 //! An optimizer rule recognises the shape and hands the query vector to the scan as one more filter,
 //! [`NAME`], which the relation answers from the tenant's index. The sort above stays: it orders the
 //! k rows, and it would still be right if the scan ignored the filter. As a filter of the scan the
-//! vector may be a parameter of a prepared statement.
+//! vector may be a parameter of a prepared statement. A tenant's own table is also told what its rows
+//! must fulfil, so that the k nearest of those are read: see [`Request`].
 
 use std::sync::Arc;
 
@@ -12,19 +13,24 @@ use datafusion::{
         array::{Array, AsArray},
         datatypes::{DataType, Float32Type},
     },
-    common::{Result as DfResult, ScalarValue, tree_node::Transformed},
+    common::{
+        Column, DFSchema, Result as DfResult, ScalarValue,
+        tree_node::{Transformed, TreeNode},
+    },
     datasource::source_as_provider,
     logical_expr::{
-        ColumnarValue, Expr, LogicalPlan, Projection, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Sort,
-        SubqueryAlias, TableScan, Volatility, expr::ScalarFunction, lit,
+        ColumnarValue, Expr, Filter, Limit, LogicalPlan, Projection, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+        Signature, Sort, SubqueryAlias, TableScan, Volatility, expr::ScalarFunction, lit, utils::conjunction,
     },
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
 use super::{
     complaints::from_datafusion,
+    functions,
     kept::Constant,
     relations::{Relation, RelationProvider},
+    tables::provider::UserTable,
 };
 use crate::{
     error::{Code, Error, Result},
@@ -123,77 +129,255 @@ impl OptimizerRule for NearestRule {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
-        let LogicalPlan::Sort(Sort {
-            expr,
-            input,
-            fetch: Some(k),
-        }) = &plan
-        else {
-            return Ok(Transformed::no(plan));
+        let pushed = match &plan {
+            LogicalPlan::Sort(sort) => match sort.fetch.map(i64::try_from) {
+                Some(Ok(fetch)) => push_sort(sort, &lit(fetch), &lit(0i64)),
+                _ => None,
+            },
+            // The numbers are parameters: what is literal is in the sort already.
+            LogicalPlan::Limit(limit) => push_limit(limit),
+            _ => None,
         };
-        let [by] = expr.as_slice() else {
-            return Ok(Transformed::no(plan));
-        };
-        if !by.asc || *k > limits::SEARCH_K {
-            return Ok(Transformed::no(plan));
-        }
-        // A folded constant leaves an alias around the distance.
-        match push(input, &by.expr.clone().unalias(), *k) {
-            Some(input) => Ok(Transformed::yes(LogicalPlan::Sort(Sort {
-                expr: expr.clone(),
-                input: Arc::new(input),
-                fetch: Some(*k),
-            }))),
-            None => Ok(Transformed::no(plan)),
-        }
+        Ok(match pushed {
+            Some(pushed) => Transformed::yes(pushed),
+            None => Transformed::no(plan),
+        })
     }
 }
 
-/// The same plan with the request in its scan, if every step down to the scan keeps all rows.
-fn push(plan: &LogicalPlan, by: &Expr, k: usize) -> Option<LogicalPlan> {
+/// What a plan is searched for, as the node at hand would say it.
+struct Wish {
+    /// The distance.
+    by: Expr,
+    /// What rows must fulfil.
+    predicates: Vec<Expr>,
+    /// How many rows, and how many before them.
+    fetch: Expr,
+    skip: Expr,
+}
+
+fn push_limit(limit: &Limit) -> Option<LogicalPlan> {
+    let zero = || lit(0i64);
+    let fetch = limit.fetch.as_deref()?;
+    let skip = limit.skip.as_deref().cloned().unwrap_or_else(zero);
+    let input = push_to_sort(&limit.input, fetch, &skip)?;
+    Some(LogicalPlan::Limit(Limit {
+        input: Arc::new(input),
+        ..limit.clone()
+    }))
+}
+
+fn push_to_sort(plan: &LogicalPlan, fetch: &Expr, skip: &Expr) -> Option<LogicalPlan> {
+    match plan {
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => push_sort(sort, fetch, skip),
+        LogicalPlan::Projection(projection) => {
+            let input = push_to_sort(&projection.input, fetch, skip)?;
+            let projection = Projection::try_new(projection.expr.clone(), Arc::new(input));
+            projection.ok().map(LogicalPlan::Projection)
+        }
+        _ => None,
+    }
+}
+
+fn push_sort(sort: &Sort, fetch: &Expr, skip: &Expr) -> Option<LogicalPlan> {
+    let [by] = sort.expr.as_slice() else { return None };
+    if !by.asc || by.nulls_first || sort.fetch.is_some_and(|k| k > limits::SEARCH_K) {
+        return None;
+    }
+    let wish = Wish {
+        // A folded constant leaves an alias around the distance.
+        by: by.expr.clone().unalias(),
+        predicates: Vec::new(),
+        fetch: fetch.clone(),
+        skip: skip.clone(),
+    };
+    Some(LogicalPlan::Sort(Sort {
+        input: Arc::new(push(&sort.input, wish)?),
+        ..sort.clone()
+    }))
+}
+
+impl Wish {
+    /// The same in the words of what lies beneath: each column of `schema` is what `beneath` says of its place.
+    fn beneath(self, schema: &DFSchema, beneath: impl Fn(usize) -> Option<Expr>) -> Option<Self> {
+        let mut known = true;
+        let mut translated = |expr: Expr| {
+            let replaced = expr.transform(|expr| {
+                let Expr::Column(column) = &expr else {
+                    return Ok(Transformed::no(expr));
+                };
+                match schema.maybe_index_of_column(column).and_then(&beneath) {
+                    Some(replaced) => Ok(Transformed::new(
+                        replaced,
+                        true,
+                        datafusion::common::tree_node::TreeNodeRecursion::Jump,
+                    )),
+                    None => {
+                        known = false;
+                        Ok(Transformed::no(expr))
+                    }
+                }
+            });
+            replaced.ok().map(|replaced| replaced.data)
+        };
+        let by = translated(self.by)?.unalias();
+        let predicates = self.predicates.into_iter().map(translated).collect::<Option<_>>()?;
+        known.then_some(Self { by, predicates, ..self })
+    }
+}
+
+/// The same plan with the request in its scan, if every step down to the scan keeps all rows or says which.
+fn push(plan: &LogicalPlan, mut wish: Wish) -> Option<LogicalPlan> {
     match plan {
         LogicalPlan::Projection(projection) => {
-            let by = match by {
-                Expr::Column(column) => {
-                    let place = projection.schema.maybe_index_of_column(column)?;
-                    projection.expr.get(place)?.clone().unalias()
-                }
-                other => other.clone(),
-            };
-            let input = push(&projection.input, &by, k)?;
+            let of = |place: usize| projection.expr.get(place).map(|expr| expr.clone().unalias());
+            let wish = wish.beneath(&projection.schema, of)?;
+            let input = push(&projection.input, wish)?;
             Projection::try_new(projection.expr.clone(), Arc::new(input))
                 .ok()
                 .map(LogicalPlan::Projection)
         }
         LogicalPlan::SubqueryAlias(alias) => {
-            let input = push(&alias.input, by, k)?;
+            let inner = alias.input.schema();
+            let of = |place: usize| Some(Expr::Column(Column::from(inner.qualified_field(place))));
+            let wish = wish.beneath(&alias.schema, of)?;
+            let input = push(&alias.input, wish)?;
             SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())
                 .ok()
                 .map(LogicalPlan::SubqueryAlias)
         }
-        LogicalPlan::TableScan(scan) => request(scan, by, k).map(LogicalPlan::TableScan),
+        LogicalPlan::Filter(filter) => {
+            wish.predicates.push(filter.predicate.clone());
+            let input = push(&filter.input, wish)?;
+            Filter::try_new(filter.predicate.clone(), Arc::new(input))
+                .ok()
+                .map(LogicalPlan::Filter)
+        }
+        LogicalPlan::TableScan(scan) => request(scan, wish).map(LogicalPlan::TableScan),
         _ => None,
     }
 }
 
-fn request(scan: &TableScan, by: &Expr, k: usize) -> Option<TableScan> {
-    let Expr::ScalarFunction(call) = by else { return None };
+/// Whether an expression has one value for one row, whenever it is computed, and needs nothing beside the row.
+fn is_plain(expr: &Expr) -> bool {
+    let odd = |e: &Expr| {
+        Ok(match e {
+            Expr::Exists(_)
+            | Expr::InSubquery(_)
+            | Expr::SetComparison(_)
+            | Expr::ScalarSubquery(_)
+            | Expr::OuterReferenceColumn(..)
+            | Expr::AggregateFunction(_)
+            | Expr::WindowFunction(_)
+            | Expr::GroupingSet(_)
+            | Expr::Unnest(_) => true,
+            Expr::ScalarFunction(call) => functions::has_effect(call.func.name()),
+            _ => false,
+        })
+    };
+    !expr.is_volatile() && !expr.exists(odd).unwrap_or(true)
+}
+
+fn request(scan: &TableScan, wish: Wish) -> Option<TableScan> {
+    let Expr::ScalarFunction(call) = &wish.by else {
+        return None;
+    };
     let (name, _) = METRICS.iter().find(|(name, _)| *name == call.func.name())?;
+    if scan.fetch.is_some() || scan.filters.iter().any(Nearest::is) {
+        return None;
+    }
+    let provider = source_as_provider(&scan.source).ok()?;
+    let any: &dyn std::any::Any = provider.as_ref();
+    if let Some(table) = any.downcast_ref::<UserTable>() {
+        let named = |e: &Expr| match e {
+            Expr::Column(column) if table.has_vectors(&column.name) => Some(column.name.clone()),
+            _ => None,
+        };
+        let [a, b] = call.args.as_slice() else { return None };
+        let (column, query) = match (named(a), named(b)) {
+            (Some(column), None) => (column, b),
+            (None, Some(column)) => (column, a),
+            _ => return None,
+        };
+        let predicates: Vec<Expr> = wish
+            .predicates
+            .into_iter()
+            .chain(scan.filters.iter().cloned())
+            .collect();
+        if query.any_column_refs() || !predicates.iter().chain([query]).all(is_plain) {
+            return None;
+        }
+        let mut args = vec![query.clone(), lit(*name), wish.fetch, wish.skip, lit(column)];
+        args.extend(conjunction(predicates));
+        return Some(with_filter(scan, args));
+    }
     let relation = relation_of(scan)?;
     let is_vector = |e: &Expr| matches!(e, Expr::Column(c) if relation.vector == Some(c.name.as_str()));
     let query = match call.args.as_slice() {
         [column, query] | [query, column] if is_vector(column) => query,
         _ => return None,
     };
-    if !matches!(query, Expr::Literal(..) | Expr::Placeholder(_)) || !scan.filters.is_empty() || scan.fetch.is_some() {
+    let (Expr::Literal(ScalarValue::Int64(Some(k)), _), [], []) =
+        (&wish.fetch, wish.predicates.as_slice(), scan.filters.as_slice())
+    else {
+        return None;
+    };
+    if !matches!(query, Expr::Literal(..) | Expr::Placeholder(_)) {
         return None;
     }
-    let args = vec![query.clone(), lit(*name), lit(k as u64)];
+    let k = u64::try_from(*k).ok()?;
+    Some(with_filter(scan, vec![query.clone(), lit(*name), lit(k)]))
+}
+
+fn with_filter(scan: &TableScan, args: Vec<Expr>) -> TableScan {
+    let mut scan = scan.clone();
     let filter = Expr::ScalarFunction(ScalarFunction::new_udf(marker(), args));
-    Some(TableScan {
-        filters: vec![filter],
-        ..scan.clone()
-    })
+    scan.filters.push(filter);
+    scan
+}
+
+/// A request to a tenant's own table.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) metric: Metric,
+    /// The name of the column of vectors.
+    pub(super) column: String,
+    /// Constant once parameters are known.
+    pub(super) query: Expr,
+    /// How many rows, and how many before them.
+    pub(super) fetch: Expr,
+    pub(super) skip: Expr,
+    /// What rows must fulfil beside the table's policies.
+    pub(super) predicate: Option<Expr>,
+}
+
+impl Request {
+    /// The request among a scan's filters, if there is one.
+    pub(super) fn among(filters: &[Expr]) -> Option<Self> {
+        let call = filters.iter().find_map(|filter| match filter {
+            Expr::ScalarFunction(call) if Nearest::is(filter) => Some(call),
+            _ => None,
+        })?;
+        let [
+            query,
+            Expr::Literal(ScalarValue::Utf8(Some(name)), _),
+            fetch,
+            skip,
+            Expr::Literal(ScalarValue::Utf8(Some(column)), _),
+            predicate @ ..,
+        ] = call.args.as_slice()
+        else {
+            return None;
+        };
+        Some(Self {
+            metric: METRICS.iter().find(|(n, _)| n == name).map(|(_, m)| *m)?,
+            column: column.clone(),
+            query: query.clone(),
+            fetch: fetch.clone(),
+            skip: skip.clone(),
+            predicate: predicate.first().cloned(),
+        })
+    }
 }
 
 fn relation_of(scan: &TableScan) -> Option<&'static Relation> {
@@ -205,7 +389,7 @@ fn relation_of(scan: &TableScan) -> Option<&'static Relation> {
 fn marker() -> Arc<ScalarUDF> {
     static MADE: std::sync::LazyLock<Arc<ScalarUDF>> = std::sync::LazyLock::new(|| {
         Arc::new(ScalarUDF::from(Marker {
-            signature: Signature::any(3, Volatility::Volatile),
+            signature: Signature::variadic_any(Volatility::Volatile),
         }))
     });
     MADE.clone()

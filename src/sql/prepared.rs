@@ -4,7 +4,10 @@
 //! fills them in and makes the physical plan. A plan in which the optimizer would have frozen the
 //! time of planning (`now()`) is optimized at each run instead.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use datafusion::{
     arrow::datatypes::{DataType, Field, FieldRef, Schema},
@@ -30,6 +33,7 @@ use super::{
     planner::Context,
     rewrite,
     session::{Column, Session},
+    tables::point::Point,
     tables::{locking::LockingQuery, origin::origin, pieces::Extra, write::TableWrite},
     world::World,
 };
@@ -111,6 +115,8 @@ pub(super) struct Query {
     pub(super) path: Vec<String>,
     /// Its physical plan.
     pub(super) kept: Kept,
+    /// How it is answered without one, once it is known whether it is.
+    pub(super) point: OnceLock<Option<Point>>,
 }
 
 impl Session {
@@ -200,6 +206,7 @@ impl Session {
                 tag,
                 path,
                 kept: Kept::default(),
+                point: OnceLock::new(),
             })),
             parsed: parsed.clone(),
             declared: declared.to_vec(),

@@ -21,6 +21,7 @@ use super::{
     prepared::{self, Plan, Prepared, Query},
     session::{Answer, RowStream, RowTag, Session, Status},
     shown,
+    tables::point::Point,
     world::World,
     yielding,
 };
@@ -84,14 +85,9 @@ impl Session {
         prepared: &Prepared,
         params: &[ArrayRef],
     ) -> Result<Answer> {
-        let (plan, running) = self.kept_or_made(query, params).await?;
-        let rows = self.stream(plan)?;
-        let rows: RowStream = match running {
-            // The plan is free for its next run when these rows are no longer read.
-            Some(running) => Box::pin(rows.inspect(move |_| {
-                let _ = &running;
-            })),
-            None => rows,
+        let rows = match self.read_point(query, params).await? {
+            Some(rows) => Box::pin(futures::stream::once(async { Ok(rows) })),
+            None => self.read_planned(query, params).await?,
         };
         let rows = match shown::any_named(&prepared.columns) {
             true => shown::by_name(
@@ -120,6 +116,36 @@ impl Session {
             columns,
             rows: Box::pin(futures::stream::iter(batches.into_iter().map(Ok))),
             tag,
+        })
+    }
+
+    /// The answer of a query for one key of a tenant's table.
+    async fn read_point(&self, query: &Query, params: &[ArrayRef]) -> Result<Option<RecordBatch>> {
+        if !query.optimized || query.effect {
+            return Ok(None);
+        }
+        let point = match query.point.get() {
+            Some(point) => point,
+            None => {
+                let found = Point::find(self, &query.plan, &query.placeholders)?;
+                query.point.get_or_init(|| found)
+            }
+        };
+        match point {
+            Some(point) => point.read(self, params).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn read_planned(&self, query: &Query, params: &[ArrayRef]) -> Result<RowStream> {
+        let (plan, running) = self.kept_or_made(query, params).await?;
+        let rows = self.stream(plan)?;
+        Ok(match running {
+            // The plan is free for its next run when these rows are no longer read.
+            Some(running) => Box::pin(rows.inspect(move |_| {
+                let _ = &running;
+            })),
+            None => rows,
         })
     }
 
@@ -226,7 +252,7 @@ fn with_plain_limits(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 }
 
 /// The value of a literal under any casts.
-fn constant(expr: &Expr) -> DfResult<Option<ScalarValue>> {
+pub(super) fn constant(expr: &Expr) -> DfResult<Option<ScalarValue>> {
     Ok(match expr {
         Expr::Literal(value, _) => Some(value.clone()),
         Expr::Alias(alias) => constant(&alias.expr)?,

@@ -550,6 +550,9 @@ impl Session {
         };
         let now = super::documents::now_micros();
         let outcome = tx.conversations().commit(&world.tenant, now, rest).await;
+        if outcome.is_ok() && !tx.tables().is_empty() {
+            world.state.vectors.committed(world.opened()?);
+        }
         outcome.inspect(|()| world.logged())
     }
 

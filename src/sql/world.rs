@@ -25,6 +25,7 @@ use super::{
     listen::{self, Told},
     settings::CallSettings,
     statement::Desk,
+    tables::shards::Vectors,
     trail::Trail,
     tuning::Tuning,
     tx::{Change, Tx},
@@ -274,6 +275,8 @@ pub(super) struct TenantState {
     index: OnceCell<Arc<Index>>,
     /// Its own tables.
     pub(super) tables: OnceCell<Arc<Tables>>,
+    /// Vectors of these in memory.
+    pub(super) vectors: Arc<Vectors>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
 }
@@ -309,6 +312,7 @@ impl TenantState {
             meter,
             index: OnceCell::new(),
             tables: OnceCell::new(),
+            vectors: Arc::default(),
             changes: Arc::default(),
         }
     }

@@ -14,6 +14,7 @@
 //! load      from cells                      cells    keys of cells           garbage   what nobody reads
 //! locks     who may change what             sequence numbers given once      background  folding, removing
 //! cache     columns at hand                  fold     rows to blocks          queues    who waits for whom
+//! difference  what changed between moments
 //! ```
 
 mod background;
@@ -22,6 +23,7 @@ mod blocks;
 mod build;
 mod cache;
 mod cells;
+mod difference;
 mod fold;
 mod garbage;
 mod index;

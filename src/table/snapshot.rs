@@ -318,6 +318,21 @@ impl TableData {
         self.0.count
     }
 
+    /// Whether the other is the same moment of the same table.
+    pub fn is(&self, other: &TableData) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The rows that are not the same here and there, in order; a row that only moved into a block may be among them.
+    /// It costs what was changed. `None` if they are more than about `most`, or if one of the two was truncated or
+    /// written anew since the other.
+    pub fn changed_since(&self, other: &TableData, most: usize) -> Option<Vec<RowId>> {
+        match self.is(other) {
+            true => Some(Vec::new()),
+            false => self.0.changed_since(&other.0, most),
+        }
+    }
+
     /// Whether a row is there.
     pub fn contains(&self, row: RowId) -> bool {
         self.0.find(row).is_some()

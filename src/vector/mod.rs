@@ -39,5 +39,5 @@ pub use embedding::{Embedding, parse_vector};
 pub use metric::Metric;
 pub use rows::RowSet;
 pub use search::{Fetch, Filter, Hit, Method, Options, RECALL, Trace};
-pub use shard::{Due, Memory, Shard};
+pub use shard::{Due, Memory, Moment, Shard};
 pub use top::TopK;

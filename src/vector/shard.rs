@@ -55,6 +55,20 @@ pub enum Due {
     Build,
 }
 
+/// What a shard holds at one moment: nothing that is written later shows in it.
+#[derive(Clone)]
+pub struct Moment(Arc<State>);
+
+impl Moment {
+    /// As [`Shard::search_traced`].
+    ///
+    /// # Errors
+    /// As [`Shard::search`].
+    pub fn search_traced(&self, query: &[f32], k: usize, options: &Options) -> Result<(Vec<Hit>, Trace)> {
+        self.0.search(query, k, options)
+    }
+}
+
 /// What a shard occupies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
@@ -178,6 +192,11 @@ impl Shard {
     /// As [`Shard::search`].
     pub fn search_traced(&self, query: &[f32], k: usize, options: &Options) -> Result<(Vec<Hit>, Trace)> {
         self.now().search(query, k, options)
+    }
+
+    /// What it holds now.
+    pub fn moment(&self) -> Moment {
+        Moment(self.now())
     }
 
     /// What would make searches faster, if anything would.

@@ -189,3 +189,27 @@ bulkhead> SELECT state FROM bulkhead.tenant_stats WHERE tenant = 'acme';
 state
 dropped
 (1 row)
+# Limits of each single user, within those of the tenant; 0 takes one away.
+bulkhead> SELECT bulkhead.set_tenant('umbra', user_tokens_per_day => 700, user_requests_per_minute => 20);
+set_tenant
+umbra
+(1 row)
+umbra> SELECT dimension, capacity, remaining, user_id FROM bulkhead.rate_limits WHERE user_id IS NOT NULL;
+dimension|capacity|remaining|user_id
+tokens_per_day|700|700|owner
+requests_per_minute|20|20|owner
+(2 rows)
+umbra> SELECT * FROM bulkhead.check_limit(701);
+allowed|remaining|retry_after_ms
+f|700|NULL
+(1 row)
+bulkhead> SELECT bulkhead.set_tenant('umbra', user_tokens_per_day => 0);
+set_tenant
+umbra
+(1 row)
+umbra> SELECT dimension FROM bulkhead.rate_limits WHERE user_id IS NOT NULL;
+dimension
+requests_per_minute
+(1 row)
+bulkhead> SELECT bulkhead.set_tenant('umbra', user_concurrent_calls => -1);
+ERROR 22023: a limit of a user is at least 1, or 0 for none

@@ -20,6 +20,7 @@ use datafusion::{
 };
 
 use super::expression::{print, sort_key};
+use crate::{sql::tables::scan::TableScanExec, vector::Method};
 
 /// What PostgreSQL takes for the cost of a row and of an operator.
 const ROW_COST: f64 = 0.01;
@@ -280,7 +281,12 @@ fn by_name(plan: &Arc<dyn ExecutionPlan>) -> Node {
     let rows: f64 = children.iter().map(|child| child.rows).sum();
     let kind = match plan.name() {
         "PlaceholderRowExec" | "EmptyExec" => return leaf("Result", 1.0),
-        "TableScanExec" | "PolicyScanExec" => return table(&displayable(plan.as_ref()).one_line().to_string()),
+        "TableScanExec" | "PolicyScanExec" => {
+            if let Some(node) = plan.downcast_ref::<TableScanExec>().and_then(ranked) {
+                return node;
+            }
+            return table(&displayable(plan.as_ref()).one_line().to_string());
+        }
         "DataSourceExec" => {
             let mut node = leaf("Values Scan", 2.0);
             node.relation = Some("*VALUES*".to_owned());
@@ -327,6 +333,23 @@ fn table(line: &str) -> Node {
             ..leaf("Seq Scan", TABLE_ROWS)
         },
     }
+}
+
+/// A scan whose rows a search for the nearest has found.
+fn ranked(scan: &TableScanExec) -> Option<Node> {
+    let (order, method) = scan.ranking()?;
+    let method = match method {
+        Method::Exact => "exact",
+        Method::Codes => "codes",
+        Method::Graph => "graph",
+    };
+    let node = Node {
+        relation: Some(scan.table().to_owned()),
+        index: scan.index().map(str::to_owned),
+        ..leaf("Index Scan", 1.0)
+    };
+    let node = node.detail("Order By", vec![order]);
+    Some(node.detail("Search Method", vec![method.to_owned()]))
 }
 
 /// A source that is read as a stream says in its debug form what it is: a relation's name, `name by index`, or

@@ -80,6 +80,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
             parameter("webhook", Kind::Text, Some("NULL")),
             parameter("embedding_model", Kind::Text, Some("NULL")),
             parameter("allow_unpriced", Kind::Bool, Some("NULL")),
+            parameter("user_tokens_per_minute", Kind::Int, Some("NULL")),
+            parameter("user_tokens_per_day", Kind::Int, Some("NULL")),
+            parameter("user_requests_per_minute", Kind::Int, Some("NULL")),
+            parameter("user_concurrent_calls", Kind::Int, Some("NULL")),
         ],
         returns: Returns::Value(t(Scalar::Text)),
         plane: Plane::Operator,
@@ -190,7 +194,7 @@ fn drop_tenant(world: Arc<World>, args: Args) -> Answer {
     })
 }
 
-/// What to change about a tenant's plan: `None` leaves it, empty text takes it away.
+/// What to change about a tenant's plan: `None` leaves it, empty text and a limit of 0 take it away.
 struct Wishes {
     system_prompt: Option<String>,
     model: Option<String>,
@@ -198,6 +202,8 @@ struct Wishes {
     webhook: Option<String>,
     embedding_model: Option<String>,
     allow_unpriced: Option<bool>,
+    /// Of each user: tokens a minute and a day, calls a minute and at once.
+    user_limits: [Option<i64>; 4],
 }
 
 impl Wishes {
@@ -214,6 +220,12 @@ impl Wishes {
         }
         if let Some(name) = &self.timezone {
             budget::zone(name)?;
+        }
+        if self.user_limits.iter().flatten().any(|limit| *limit < 0) {
+            return Err(Error::new(
+                Code::InvalidParameterValue,
+                "a limit of a user is at least 1, or 0 for none",
+            ));
         }
         let most = limits::SYSTEM_PROMPT_BYTES;
         match &self.system_prompt {
@@ -247,6 +259,18 @@ impl Wishes {
             plan.timezone = name;
         }
         plan.allow_unpriced = self.allow_unpriced.unwrap_or(plan.allow_unpriced);
+        let own = &mut plan.user_limits;
+        let limits = [
+            &mut own.tokens_per_minute,
+            &mut own.tokens_per_day,
+            &mut own.requests_per_minute,
+            &mut own.concurrent_calls,
+        ];
+        for (limit, wish) in limits.into_iter().zip(self.user_limits) {
+            if let Some(wish) = wish {
+                *limit = Some(wish).filter(|n| *n > 0);
+            }
+        }
     }
 }
 
@@ -273,6 +297,7 @@ fn set_tenant(world: Arc<World>, args: Args) -> Answer {
             webhook: text(4),
             embedding_model: text(5),
             allow_unpriced: args.bool_or_null(6),
+            user_limits: [7, 8, 9, 10].map(|i| args.int_or_null(i)),
         };
         let _one_at_a_time = world.engine().operator_writes.lock().await;
         let operator = world.operator()?.operator.clone();

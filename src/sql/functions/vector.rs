@@ -141,25 +141,27 @@ fn distances(measure: Measure, a: &Vectors, b: &Vectors, rows: usize) -> DfResul
             )
             .into());
         }
-        out.append_value(match measure {
+        let distance = match measure {
             Measure::Cosine => Metric::Cosine.distance(x, y),
             Measure::L2 => Metric::L2.distance(x, y),
             Measure::NegativeInner => Metric::InnerProduct.distance(x, y),
             Measure::Inner => -Metric::InnerProduct.distance(x, y),
             Measure::L1 => Metric::L1.distance(x, y),
-        });
+        };
+        // Of one sign, so that it sorts after all numbers.
+        out.append_value(if distance.is_nan() { f64::NAN } else { distance });
     }
     Ok(Arc::new(out.finish()))
 }
 
 /// A column of vectors, or one vector for all rows; read in place, never copied.
-pub(super) struct Vectors {
+pub(in crate::sql) struct Vectors {
     array: ArrayRef,
     constant: bool,
 }
 
 impl Vectors {
-    pub(super) fn new(value: &ColumnarValue) -> DfResult<Self> {
+    pub(in crate::sql) fn new(value: &ColumnarValue) -> DfResult<Self> {
         let (array, constant) = match value {
             ColumnarValue::Array(array) => (array.clone(), false),
             ColumnarValue::Scalar(value) => (value.to_array()?, true),
@@ -177,7 +179,7 @@ impl Vectors {
     }
 
     /// The vector of a row; `None` for NULL.
-    pub(super) fn row(&self, row: usize) -> Option<&[f32]> {
+    pub(in crate::sql) fn row(&self, row: usize) -> Option<&[f32]> {
         let list = self.array.as_list::<i32>();
         let row = if self.constant { 0 } else { row };
         if list.is_null(row) {

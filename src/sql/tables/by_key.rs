@@ -1,4 +1,4 @@
-//! `UPDATE` and `DELETE ... WHERE key = $1`: found in an index and computed directly, without a plan for each run.
+//! `WHERE key = $1` through an index; `UPDATE` and `DELETE` of it computed directly, without a plan for each run.
 
 use std::sync::Arc;
 
@@ -18,38 +18,34 @@ use crate::{
     error::{Error, Result},
     sql::{complaints::from_datafusion, session::Session},
     table::{
-        Database, key,
-        schema::{KeyOf, Oid, TableDef},
+        Database, TableData, key,
+        schema::{KeyOf, Oid, RowId, TableDef},
     },
 };
 
-/// See the module.
-pub(super) struct ByKey {
+/// The rows of one whole key that a condition names, through an index.
+pub(super) struct KeyLookup {
     index: Oid,
     /// The key's values, of no column.
     keys: Compute,
-    /// The whole condition, then the values to set, over the row's number and its columns.
-    computed: Compute,
 }
 
-impl ByKey {
-    /// `None` where the condition does not name one whole key, or needs a plan.
+impl KeyLookup {
+    /// `None` where the condition does not name one whole key of `def`, which it knows as `table`.
+    ///
+    /// # Errors
+    /// Those of the expressions.
     pub(super) fn find(
         session: &Session,
         def: &TableDef,
-        alias: &str,
-        input: &LogicalPlan,
-        new_values: &[Expr],
+        table: &TableReference,
+        condition: &Expr,
         parameters: &[DataType],
     ) -> Result<Option<Self>> {
-        let LogicalPlan::Filter(filter) = input else {
-            return Ok(None);
-        };
-        let table = TableReference::bare(alias.to_owned());
-        let conjuncts = split_conjunction(&filter.predicate);
+        let conjuncts = split_conjunction(condition);
         let of_column = |id: u16| {
             let column = def.column_of(id)?;
-            conjuncts.iter().find_map(|e| equal_to(e, &table, &column.name))
+            conjuncts.iter().find_map(|e| equal_to(e, table, &column.name))
         };
         let unique = def.indexes.iter().filter(|i| i.unique && i.predicate.is_none());
         for index in unique {
@@ -76,26 +72,64 @@ impl ByKey {
             if !fitting.collect::<Result<Vec<_>>>()?.into_iter().all(|fits| fits) {
                 continue;
             }
-            let keys = Compute::new(
-                &session.state,
-                values.into_iter().cloned().collect(),
-                &empty,
-                parameters,
-            )?;
-            let mut exprs = vec![filter.predicate.clone()];
-            exprs.extend(new_values.iter().cloned());
-            let computed = Compute::new(&session.state, exprs, input.schema(), parameters)?;
+            let values = values.into_iter().cloned().collect();
+            let keys = Compute::new(&session.state, values, &empty, parameters)?;
             // None are known where a plan is needed.
-            if keys.columns().is_none() || computed.columns().is_none() {
-                return Ok(None);
-            }
-            return Ok(Some(Self {
-                index: index.oid,
-                keys,
-                computed,
-            }));
+            return Ok(keys.columns().is_some().then_some(Self { index: index.oid, keys }));
         }
         Ok(None)
+    }
+
+    /// The rows; `None` where the index is not kept in memory.
+    ///
+    /// # Errors
+    /// Those of the expressions.
+    pub(super) async fn rows(
+        &self,
+        session: &Session,
+        table: &TableData,
+        params: &[ArrayRef],
+    ) -> Result<Option<Vec<RowId>>> {
+        let index = table.def().indexes.iter().find(|i| i.oid == self.index);
+        let Some(index) = index.filter(|_| table.has_index(self.index)) else {
+            return Ok(None);
+        };
+        let keys = self.keys.run(session, &one_row(), params).await?;
+        Ok(Some(match key(&keys, 0, index)? {
+            (_, true) => Vec::new(),
+            (key, false) => table.lookup(self.index, &key),
+        }))
+    }
+}
+
+/// See the module.
+pub(super) struct ByKey {
+    lookup: KeyLookup,
+    /// The whole condition, then the values to set, over the row's number and its columns.
+    computed: Compute,
+}
+
+impl ByKey {
+    /// `None` where the condition does not name one whole key, or needs a plan.
+    pub(super) fn find(
+        session: &Session,
+        def: &TableDef,
+        alias: &str,
+        input: &LogicalPlan,
+        new_values: &[Expr],
+        parameters: &[DataType],
+    ) -> Result<Option<Self>> {
+        let LogicalPlan::Filter(filter) = input else {
+            return Ok(None);
+        };
+        let table = TableReference::bare(alias.to_owned());
+        let Some(lookup) = KeyLookup::find(session, def, &table, &filter.predicate, parameters)? else {
+            return Ok(None);
+        };
+        let mut exprs = vec![filter.predicate.clone()];
+        exprs.extend(new_values.iter().cloned());
+        let computed = Compute::new(&session.state, exprs, input.schema(), parameters)?;
+        Ok(computed.columns().is_some().then_some(Self { lookup, computed }))
     }
 
     /// The row, if it is there and fulfils the whole condition: its number, its columns, and the values to set.
@@ -111,15 +145,10 @@ impl ByKey {
     ) -> Result<RecordBatchParts> {
         let table = view.table(def.oid).await?;
         let ids: Vec<u16> = def.columns.iter().map(|c| c.id).collect();
-        let keys = self.keys.run(session, &one_row(), params).await?;
-        let index = def.indexes.iter().find(|i| i.oid == self.index);
-        let found = match index {
-            Some(index) if table.has_index(self.index) => match key(&keys, 0, index)? {
-                (_, true) => Vec::new(),
-                (key, false) => table.lookup(self.index, &key),
-            },
+        let found = match self.lookup.rows(session, &table, params).await? {
+            Some(found) => found,
             // The index is not kept in memory: every row is looked at.
-            _ => {
+            None => {
                 let mut all = Vec::new();
                 for batch in table.scan(Vec::new(), Vec::new(), true) {
                     let batch = batch?;

@@ -8,7 +8,8 @@
 //! - [`rights`]: who may do what; [`names`], [`types`], [`expressions`], [`references`]: parts of definitions
 //! - [`temporary`]: tables of one session; [`describe`]: all of it for `pg_catalog`
 //!
-//! Reading: [`provider`], [`scan`], [`lookup`]; [`origin`]: whose columns a result has; [`security`]: what row policies let pass; [`nearest`]: `vector_search`.
+//! Reading: [`provider`], [`scan`], [`lookup`], [`point`]; [`origin`]: whose columns a result has; [`security`]: what row policies let pass; [`nearest`]: `vector_search`;
+//! [`ranked`]: the rows nearest to a vector, found in [`shards`] of vectors in memory, or by [`exact`] comparison
 //!
 //! Writing:
 //! - [`pieces`], [`compute`]: parts of a statement planned alone, and computed over rows at hand
@@ -33,6 +34,7 @@ pub(super) mod ddl;
 mod definitions;
 pub(super) mod describe;
 mod drop;
+mod exact;
 mod expressions;
 mod foreign;
 mod index;
@@ -47,18 +49,21 @@ mod parse_alter;
 mod parse_column;
 mod parse_create;
 pub(super) mod pieces;
+pub(super) mod point;
 mod policy;
 pub(super) mod provider;
+mod ranked;
 mod references;
 mod rename;
 mod rewrite;
 pub(super) mod rights;
 pub(super) mod rules;
 mod run;
-mod scan;
+pub(super) mod scan;
 mod schema;
 mod security;
 mod sequences;
+pub(super) mod shards;
 pub(super) mod temporary;
 mod truncate;
 mod types;

@@ -61,11 +61,16 @@ pub(in crate::sql) fn find(
     }
 }
 
+/// A column as an item of a query.
+pub(super) fn named(column: &str) -> SelectItem {
+    SelectItem::UnnamedExpr(SqlExpr::Identifier(Ident::with_quote('"', column)))
+}
+
 /// A table, read as the session sees it when it is read. Row policies apply unless it is told otherwise.
 pub(in crate::sql) struct UserTable {
     names: Arc<Names>,
     /// As it was planned.
-    def: Arc<TableDef>,
+    pub(super) def: Arc<TableDef>,
     schema: SchemaRef,
     /// Commands whose policies rows must pass.
     commands: Vec<PolicyCommand>,
@@ -152,8 +157,24 @@ impl UserTable {
         Some((self.def.oid, number))
     }
 
-    fn world(&self) -> Result<&TenantWorld> {
+    pub(super) fn world(&self) -> Result<&TenantWorld> {
         self.names.world.tenant()
+    }
+
+    /// Its definition as planned, if it is read as SELECT does.
+    pub(super) fn plain(&self) -> Option<&Arc<TableDef>> {
+        let plain = !self.raw && self.row_column.is_none() && self.moment.is_none() && self.within.is_empty();
+        (plain && self.commands == [PolicyCommand::Select]).then_some(&self.def)
+    }
+
+    /// The table as it is now; `None` where policies concern its rows.
+    ///
+    /// # Errors
+    /// As for a scan.
+    pub(super) async fn unpoliced(&self) -> Result<Option<Arc<TableData>>> {
+        let data = self.data().await?;
+        let concerned = security::concerns(self.world()?, data.def());
+        Ok((!concerned).then_some(data))
     }
 
     /// The table as it is now, with the columns that were planned.
@@ -199,6 +220,23 @@ impl UserTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<TableScanExec> {
+        let mut conditions = lookup::conditions(filters, &self.def, false);
+        conditions.extend(lookup::conditions(&self.hints, &self.def, true));
+        let access = match conditions.is_empty() {
+            true => Access::Scan(Vec::new()),
+            false => lookup::choose(&data, &conditions)?,
+        };
+        self.scan_by(data, projection, access, limit)
+    }
+
+    /// The scan of rows that are found in this way.
+    pub(super) fn scan_by(
+        &self,
+        data: Arc<TableData>,
+        projection: Option<&Vec<usize>>,
+        access: Access,
+        limit: Option<usize>,
+    ) -> Result<TableScanExec> {
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let wanted = projection.unwrap_or(&all);
         let hidden = usize::from(self.row_column.is_some());
@@ -208,12 +246,6 @@ impl UserTable {
             .filter_map(|at| self.def.columns.get(at.checked_sub(hidden)?));
         let columns: Vec<u16> = columns.map(|column| column.id).collect();
         let schema = Arc::new(self.schema.project(wanted).map_err(Error::internal)?);
-        let mut conditions = lookup::conditions(filters, &self.def, false);
-        conditions.extend(lookup::conditions(&self.hints, &self.def, true));
-        let access = match conditions.is_empty() {
-            true => Access::Scan(Vec::new()),
-            false => lookup::choose(&data, &conditions)?,
-        };
         Ok(TableScanExec::new(data, columns, access, row_at, limit, schema))
     }
 
@@ -223,6 +255,30 @@ impl UserTable {
         state: &dyn Session,
         now: &TableDef,
         projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let columns = projection.unwrap_or(&all);
+        let schema = Arc::new(self.schema.project(columns).map_err(Error::internal)?);
+        let mut items: Vec<SelectItem> = columns.iter().map(|&at| named(self.schema.field(at).name())).collect();
+        if items.is_empty() {
+            // Rows are counted only; they need some column to be made of.
+            items.push(super::expressions::item(SqlExpr::Value(
+                datafusion::sql::sqlparser::ast::Value::Boolean(true).into(),
+            )));
+        }
+        let row_column = self.row_column.as_deref();
+        let inner = self.plan_policed(state, now, row_column, items, filters).await?;
+        Ok(Arc::new(Barrier::new(inner, &self.def.name, schema)))
+    }
+
+    /// The plan of some items of the rows that policies let pass, with the row ids in a column of this name.
+    pub(super) async fn plan_policed(
+        &self,
+        state: &dyn Session,
+        now: &TableDef,
+        row_column: Option<&str>,
+        items: Vec<SelectItem>,
         filters: &[Expr],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if self.within.contains(&self.def.oid) {
@@ -246,28 +302,10 @@ impl UserTable {
             });
         }
         let mut inner = Self::raw(&self.names, &self.def);
-        if let Some(name) = &self.row_column {
+        if let Some(name) = row_column {
             inner = inner.with_row_ids(name);
         }
         inner.moment.clone_from(&self.moment);
-        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let columns = projection.unwrap_or(&all);
-        let schema = Arc::new(self.schema.project(columns).map_err(Error::internal)?);
-        let mut items: Vec<SelectItem> = columns
-            .iter()
-            .map(|&at| {
-                SelectItem::UnnamedExpr(SqlExpr::Identifier(Ident::with_quote(
-                    '"',
-                    self.schema.field(at).name(),
-                )))
-            })
-            .collect();
-        if items.is_empty() {
-            // Rows are counted only; they need some column to be made of.
-            items.push(super::expressions::item(SqlExpr::Value(
-                datafusion::sql::sqlparser::ast::Value::Boolean(true).into(),
-            )));
-        }
         // Only equalities of stored values: nothing in them can fail or tell.
         inner.hints = filters.to_vec();
         let mut within = self.within.clone();
@@ -280,11 +318,10 @@ impl UserTable {
             within,
         };
         let plan = over.plan(items, condition)?;
-        let inner = state
+        state
             .create_physical_plan(&plan)
             .await
-            .map_err(crate::sql::complaints::from_datafusion)?;
-        Ok(Arc::new(Barrier::new(inner, &self.def.name, schema)))
+            .map_err(crate::sql::complaints::from_datafusion)
     }
 }
 
@@ -322,7 +359,11 @@ impl TableProvider for UserTable {
         let data = self.data().await?;
         // As they are now, whatever was planned.
         let now = data.def().clone();
-        if !self.raw && security::concerns(self.world()?, &now) {
+        let policed = !self.raw && security::concerns(self.world()?, &now);
+        if let Some(nearest) = self.scan_nearest(state, &data, policed, projection, filters).await? {
+            return Ok(Arc::new(nearest));
+        }
+        if policed {
             return Ok(self.scan_policed(state, &now, projection, filters).await?);
         }
         Ok(Arc::new(self.scan_raw(data, projection, filters, limit)?))

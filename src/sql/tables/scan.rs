@@ -22,6 +22,7 @@ use super::lookup::Access;
 use crate::{
     limits,
     table::{TableData, schema::RowId},
+    vector::Method,
 };
 
 /// Reads one table of one snapshot.
@@ -72,11 +73,20 @@ impl TableScanExec {
     pub(in crate::sql) fn index(&self) -> Option<&str> {
         match &self.access {
             Access::Rows { index, .. } => Some(index),
+            Access::Nearest { ranked, .. } => ranked.index.as_deref(),
             Access::Scan(_) => None,
         }
     }
 
-    fn batches(&self) -> Batches {
+    /// The order in which the index found the rows, and how it was searched.
+    pub(in crate::sql) fn ranking(&self) -> Option<(String, Method)> {
+        match &self.access {
+            Access::Nearest { ranked, .. } => ranked.method.map(|method| (ranked.order(), method)),
+            Access::Scan(_) | Access::Rows { .. } => None,
+        }
+    }
+
+    pub(super) fn batches(&self) -> Batches {
         let source = match &self.access {
             Access::Scan(bounds) => {
                 let scan = self
@@ -84,7 +94,7 @@ impl TableScanExec {
                     .scan(self.columns.clone(), bounds.clone(), self.row_at.is_some());
                 Source::Scan(Box::new(scan))
             }
-            Access::Rows { rows, .. } => Source::Rows(rows.clone(), 0),
+            Access::Rows { rows, .. } | Access::Nearest { rows, .. } => Source::Rows(rows.clone(), 0),
         };
         Batches {
             data: self.data.clone(),
@@ -103,7 +113,7 @@ enum Source {
 }
 
 /// The batches of a scan, read as they are asked for.
-struct Batches {
+pub(super) struct Batches {
     data: Arc<TableData>,
     columns: Vec<u16>,
     row_at: Option<usize>,
@@ -207,7 +217,7 @@ impl ExecutionPlan for TableScanExec {
         let mut batches = self.batches();
         let rows = match &self.access {
             Access::Scan(_) => usize::try_from(self.data.rows()).unwrap_or(usize::MAX),
-            Access::Rows { rows, .. } => rows.len(),
+            Access::Rows { rows, .. } | Access::Nearest { rows, .. } => rows.len(),
         };
         if rows <= limits::INLINE_ROWS {
             let rows = futures::stream::iter(batches);
