@@ -21,7 +21,7 @@ use super::{
     prepared::{self, Plan, Prepared, Query},
     session::{Answer, RowStream, RowTag, Session, Status},
     shown,
-    tables::point::Point,
+    tables::direct::Direct,
     world::World,
     yielding,
 };
@@ -79,7 +79,7 @@ impl Session {
     }
 
     async fn run_query(&mut self, query: &Query, prepared: &Prepared, params: &[ArrayRef]) -> Result<Answer> {
-        let rows = match self.read_point(query, params).await? {
+        let rows = match self.read_directly(query, params).await? {
             Some(rows) => Box::pin(futures::stream::once(async { Ok(rows) })),
             None => self.read_planned(query, params).await?,
         };
@@ -113,25 +113,25 @@ impl Session {
         })
     }
 
-    /// The answer of a query for one key of a tenant's table.
-    async fn read_point(&self, query: &Query, params: &[ArrayRef]) -> Result<Option<RecordBatch>> {
+    /// The answer of a query that needs no plan.
+    pub(super) async fn read_directly(&self, query: &Query, params: &[ArrayRef]) -> Result<Option<RecordBatch>> {
         if !query.optimized || query.effect {
             return Ok(None);
         }
-        let point = match query.point.get() {
-            Some(point) => point,
+        let direct = match query.direct.get() {
+            Some(direct) => direct,
             None => {
-                let found = Point::find(self, &query.plan, &query.placeholders)?;
-                query.point.get_or_init(|| found)
+                let found = Direct::find(self, &query.plan, &query.placeholders)?;
+                query.direct.get_or_init(|| found)
             }
         };
-        match point {
-            Some(point) => point.read(self, params).await,
+        match direct {
+            Some(direct) => direct.read(self, params).await,
             None => Ok(None),
         }
     }
 
-    async fn read_planned(&self, query: &Query, params: &[ArrayRef]) -> Result<RowStream> {
+    pub(super) async fn read_planned(&self, query: &Query, params: &[ArrayRef]) -> Result<RowStream> {
         let (plan, running) = self.kept_or_made(query, params).await?;
         let rows = self.stream(plan)?;
         Ok(match running {
