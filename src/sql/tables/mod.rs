@@ -8,7 +8,7 @@
 //! - [`rights`]: who may do what; [`names`], [`types`], [`expressions`], [`references`]: parts of definitions
 //! - [`temporary`]: tables of one session; [`describe`]: all of it for `pg_catalog`
 //!
-//! Reading: [`provider`], [`scan`], [`lookup`], [`point`]; [`security`]: what row policies let pass; [`nearest`]: `vector_search`;
+//! Reading: [`provider`], [`scan`], [`lookup`], [`point`]; [`origin`]: whose columns a result has; [`security`]: what row policies let pass; [`nearest`]: `vector_search`;
 //! [`ranked`]: the rows nearest to a vector, found in [`shards`] of vectors in memory, or by [`exact`] comparison, by
 //! a scan ([`nearest_scan`]) or directly ([`search`]); [`direct`]: what needs no plan at each run
 //!
@@ -46,6 +46,7 @@ mod lookup;
 mod names;
 pub(super) mod nearest;
 pub(super) mod nearest_scan;
+pub(super) mod origin;
 pub(super) mod parse;
 mod parse_alter;
 mod parse_column;
