@@ -9,13 +9,7 @@ use datafusion::arrow::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
-    engine::Engine,
-    pg::casts,
-    prepared::Plan,
-    run::gather,
-    session::Session,
-    tables::direct::Direct,
-    testing::run,
+    engine::Engine, pg::casts, prepared::Plan, run::gather, session::Session, tables::direct::Direct, testing::run,
 };
 use crate::{
     codec::pgtype::{PgType, Scalar},
@@ -35,7 +29,9 @@ async fn session() -> Session {
 }
 
 fn vector(random: &mut StdRng) -> String {
-    let numbers: Vec<String> = (0..3).map(|_| format!("{:.4}", random.random_range(-1.0..1.0))).collect();
+    let numbers: Vec<String> = (0..3)
+        .map(|_| format!("{:.4}", random.random_range(-1.0..1.0)))
+        .collect();
     format!("[{}]", numbers.join(","))
 }
 
@@ -94,7 +90,11 @@ async fn both(session: &mut Session, sql: &str, given: &Given) -> (bool, Option<
     let prepared = session.prepare(&parsed, &types).await.unwrap();
     let text: ArrayRef = Arc::new(StringArray::from(vec![given.vector.as_str()]));
     let int = |n: i32| Arc::new(Int32Array::from(vec![n])) as ArrayRef;
-    let params = [casts::vectors_of_text(&text).unwrap(), int(given.count), int(given.number)];
+    let params = [
+        casts::vectors_of_text(&text).unwrap(),
+        int(given.count),
+        int(given.number),
+    ];
     // As a statement does, so that it sees what there is.
     drop(session.execute(&prepared, &params).await.unwrap());
     let Plan::Query(query) = &prepared.plan else {
@@ -102,8 +102,12 @@ async fn both(session: &mut Session, sql: &str, given: &Given) -> (bool, Option<
     };
     let known = matches!(query.direct.get(), Some(Some(Direct::Nearest(_))));
     let direct = session.read_directly(query, &params).await.unwrap();
-    let planned = gather(session.read_planned(query, &params).await.unwrap()).await.unwrap();
-    let schema = planned.first().map_or_else(|| query.plan.schema().inner().clone(), RecordBatch::schema);
+    let planned = gather(session.read_planned(query, &params).await.unwrap())
+        .await
+        .unwrap();
+    let schema = planned
+        .first()
+        .map_or_else(|| query.plan.schema().inner().clone(), RecordBatch::schema);
     (known, direct, concat_batches(&schema, &planned).unwrap())
 }
 
@@ -128,9 +132,12 @@ async fn compare(session: &mut Session, random: &mut StdRng, all: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_direct_way_gives_what_the_plan_gives() {
     let (mut session, mut random) = (session().await, StdRng::seed_from_u64(SEED));
-    run(&mut session, "CREATE TABLE t (id integer PRIMARY KEY, kind text, n integer, v vector(3))")
-        .await
-        .unwrap();
+    run(
+        &mut session,
+        "CREATE TABLE t (id integer PRIMARY KEY, kind text, n integer, v vector(3))",
+    )
+    .await
+    .unwrap();
     // Few rows, then enough for a shard.
     run(&mut session, &rows(&mut random, 0..60)).await.unwrap();
     compare(&mut session, &mut random, false).await;
@@ -140,19 +147,34 @@ async fn the_direct_way_gives_what_the_plan_gives() {
     run(&mut session, "BEGIN").await.unwrap();
     run(&mut session, &rows(&mut random, ROWS..ROWS + 50)).await.unwrap();
     run(&mut session, "DELETE FROM t WHERE id % 7 = 1").await.unwrap();
-    run(&mut session, "UPDATE t SET v = '[0.1,0.2,0.3]', kind = 'k1' WHERE id = 12").await.unwrap();
+    run(
+        &mut session,
+        "UPDATE t SET v = '[0.1,0.2,0.3]', kind = 'k1' WHERE id = 12",
+    )
+    .await
+    .unwrap();
     compare(&mut session, &mut random, true).await;
     run(&mut session, "ROLLBACK").await.unwrap();
     compare(&mut session, &mut random, true).await;
     // A graph, or what else was made of the vectors meanwhile; blocks; another column between.
-    run(&mut session, "ALTER TABLE t ADD COLUMN late integer DEFAULT 5").await.unwrap();
-    run(&mut session, &rows(&mut random, 2 * ROWS..5 * ROWS).replace("INTO t", "INTO t (id, kind, n, v)"))
+    run(&mut session, "ALTER TABLE t ADD COLUMN late integer DEFAULT 5")
         .await
         .unwrap();
+    run(
+        &mut session,
+        &rows(&mut random, 2 * ROWS..5 * ROWS).replace("INTO t", "INTO t (id, kind, n, v)"),
+    )
+    .await
+    .unwrap();
     run(&mut session, "VACUUM t").await.unwrap();
     compare(&mut session, &mut random, true).await;
     // Vectors that are none, and one that is at no angle to any.
-    run(&mut session, "INSERT INTO t VALUES (-1, 'k1', 5, NULL), (-2, 'k1', 5, '[0,0,0]')").await.unwrap();
+    run(
+        &mut session,
+        "INSERT INTO t VALUES (-1, 'k1', 5, NULL), (-2, 'k1', 5, '[0,0,0]')",
+    )
+    .await
+    .unwrap();
     compare(&mut session, &mut random, true).await;
     for &sql in PLANNED {
         let given = Given {
@@ -168,12 +190,18 @@ async fn the_direct_way_gives_what_the_plan_gives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_without_a_vector_are_left_to_the_plan() {
     let mut session = session().await;
-    run(&mut session, "CREATE TABLE t (id integer PRIMARY KEY, kind text, n integer, v vector(3))")
-        .await
-        .unwrap();
-    run(&mut session, "INSERT INTO t VALUES (1, 'a', 1, '[1,2,3]'), (2, 'a', 2, NULL), (3, 'b', 3, NULL)")
-        .await
-        .unwrap();
+    run(
+        &mut session,
+        "CREATE TABLE t (id integer PRIMARY KEY, kind text, n integer, v vector(3))",
+    )
+    .await
+    .unwrap();
+    run(
+        &mut session,
+        "INSERT INTO t VALUES (1, 'a', 1, '[1,2,3]'), (2, 'a', 2, NULL), (3, 'b', 3, NULL)",
+    )
+    .await
+    .unwrap();
     let mut given = Given {
         vector: "[1,2,3]".to_owned(),
         count: 1,

@@ -356,7 +356,10 @@ fn nearest(scan: &NearestScan) -> Node {
     node.detail("Order By", vec![told.order])
         .detail("Search Method", one(method.map(str::to_owned)))
         .detail("Candidates Visited", one(told.visited.map(|(all, _)| all.to_string())))
-        .detail("Vectors Compared", one(told.visited.map(|(_, compared)| compared.to_string())))
+        .detail(
+            "Vectors Compared",
+            one(told.visited.map(|(_, compared)| compared.to_string())),
+        )
 }
 
 /// A source that is read as a stream says in its debug form what it is: a relation's name, `name by index`, or

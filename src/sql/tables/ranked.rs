@@ -319,10 +319,7 @@ impl UserTable {
         let allowed = match policed {
             true => {
                 let items = vec![named(ROW)];
-                Some(
-                    self.plan_policed(state, data.def(), Some(ROW), items, filters)
-                        .await?,
-                )
+                Some(self.plan_policed(state, data.def(), Some(ROW), items, filters).await?)
             }
             false => None,
         };

@@ -17,7 +17,9 @@ use datafusion::{
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     datasource::{TableProvider, source_as_provider},
-    logical_expr::{ColumnarValue, Expr, LogicalPlan, TableScan, utils::split_conjunction},
+    logical_expr::{
+        ColumnarValue, Expr, LogicalPlan, TableScan, expr_rewriter::unnormalize_col, utils::split_conjunction,
+    },
 };
 
 use super::{
@@ -232,7 +234,14 @@ impl Search {
         };
         let beside = |filter: &&Expr| !Nearest::is(filter);
         let asked: Vec<&Expr> = shape.request.predicate.iter().flat_map(split_conjunction).collect();
-        if !shape.scan.filters.iter().filter(beside).flat_map(split_conjunction).all(|f| asked.contains(&f)) {
+        if !shape
+            .scan
+            .filters
+            .iter()
+            .filter(beside)
+            .flat_map(split_conjunction)
+            .all(|f| asked.contains(&f))
+        {
             return Ok(None);
         }
         let values = shape.values()?;
@@ -258,9 +267,14 @@ impl Search {
         if values.columns().is_none() || query.columns().is_none() {
             return Ok(None);
         }
+        // Rows are read of one table: a scan names columns alone.
+        let request = Request {
+            predicate: shape.request.predicate.map(unnormalize_col),
+            ..shape.request
+        };
         Ok(Some(Self {
             provider,
-            request: shape.request,
+            request,
             query,
             limits: shape.limits,
             columns,

@@ -149,7 +149,11 @@ impl Vectors {
             ef: wanted.ef,
             ..Options::default()
         };
-        Some(moment.expected(&wanted.query, wanted.k, &options).unwrap_or(Method::Exact))
+        Some(
+            moment
+                .expected(&wanted.query, wanted.k, &options)
+                .unwrap_or(Method::Exact),
+        )
     }
 
     /// The rows nearest to a vector: `k` of them, or as many as may be given. `None` if fewer of these have a vector:
