@@ -8,7 +8,7 @@ use datafusion::{
         datatypes::DataType,
     },
     common::{ParamValues, Result as DfResult, ScalarValue, tree_node::Transformed},
-    logical_expr::{Expr, Limit, LogicalPlan},
+    logical_expr::{EmptyRelation, Expr, FetchType, Limit, LogicalPlan},
     physical_plan::{ExecutionPlan, execute_stream},
 };
 use futures::{StreamExt, TryStreamExt};
@@ -241,11 +241,22 @@ fn with_plain_limits(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         })
     };
     let plan = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Limit(limit) => Ok(Transformed::yes(LogicalPlan::Limit(Limit {
-            skip: limit.skip.map(plain).transpose()?,
-            fetch: limit.fetch.map(plain).transpose()?,
-            input: limit.input,
-        }))),
+        LogicalPlan::Limit(limit) => {
+            let limit = Limit {
+                skip: limit.skip.map(plain).transpose()?,
+                fetch: limit.fetch.map(plain).transpose()?,
+                input: limit.input,
+            };
+            // As the optimizer does where it knows the number: a sort of no rows cannot be run.
+            let none = matches!(limit.get_fetch_type(), Ok(FetchType::Literal(Some(0))));
+            Ok(Transformed::yes(match none {
+                true => LogicalPlan::EmptyRelation(EmptyRelation {
+                    produce_one_row: false,
+                    schema: limit.input.schema().clone(),
+                }),
+                false => LogicalPlan::Limit(limit),
+            }))
+        }
         other => Ok(Transformed::no(other)),
     })?;
     Ok(plan.data)

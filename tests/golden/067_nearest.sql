@@ -29,8 +29,8 @@ Limit
 (6 rows)
 acme> EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT id FROM p ORDER BY v <-> '[100.2,0]' LIMIT 3;
 QUERY PLAN
-Limit (actual rows=3 loops=1)
-  ->  Sort (actual rows=3 loops=1)
+Limit  (actual rows=3 loops=1)
+  ->  Sort
         Sort Key: l2_distance(v, '[100.2, 0.0]'::real[])
         ->  Index Scan using p_v on p
               Order By: (v <-> '[100.2,0]'::vector)
