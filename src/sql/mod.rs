@@ -18,6 +18,8 @@ mod commitment;
 mod complaints;
 mod copy;
 mod cursor;
+#[cfg(test)]
+mod direct_tests;
 mod dml;
 mod documents;
 mod effects;

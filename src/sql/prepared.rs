@@ -33,7 +33,7 @@ use super::{
     planner::Context,
     rewrite,
     session::{Column, Session},
-    tables::point::Point,
+    tables::direct::Direct,
     tables::{locking::LockingQuery, origin::origin, pieces::Extra, write::TableWrite},
     world::World,
 };
@@ -116,7 +116,7 @@ pub(super) struct Query {
     /// Its physical plan.
     pub(super) kept: Kept,
     /// How it is answered without one, once it is known whether it is.
-    pub(super) point: OnceLock<Option<Point>>,
+    pub(super) direct: OnceLock<Option<Direct>>,
 }
 
 impl Session {
@@ -206,7 +206,7 @@ impl Session {
                 tag,
                 path,
                 kept: Kept::default(),
-                point: OnceLock::new(),
+                direct: OnceLock::new(),
             })),
             parsed: parsed.clone(),
             declared: declared.to_vec(),
