@@ -40,6 +40,7 @@ use crate::{
     limits,
     policy::audit,
     tenant::{Directory, PerTenant, Tenant},
+    vector::{self, Queue, Turns},
 };
 
 /// Everything that sessions share.
@@ -54,6 +55,8 @@ pub struct Engine {
     pub(super) gate: Gate,
     pub(super) webhooks: Arc<Webhooks>,
     pub(super) providers: Cached<Providers>,
+    /// Whose vectors are arranged next.
+    turns: Arc<Turns>,
     /// Wakes the work that embeds documents anew.
     pub(super) reembed: Notify,
     /// What the operator's sessions start from: query memory of theirs together.
@@ -96,6 +99,7 @@ impl Engine {
         directory.seed(ledger::defaults()?)?;
         // The tokenizer's table takes a fifth of a second to load; the first statement need not wait.
         std::thread::spawn(|| tokens::count_tokens("warm"));
+        std::thread::spawn(vector::calibrate);
         let shared = Shared::new()?;
         Ok(Arc::new(Self {
             directory,
@@ -109,6 +113,7 @@ impl Engine {
             gate: Gate::new(Upstreams::trusting(authorities.clone())),
             webhooks: Arc::new(Webhooks::trusting(authorities)),
             providers: Cached::default(),
+            turns: Turns::of_machine(),
             reembed: Notify::new(),
             operator_writes: tokio::sync::Mutex::default(),
         }))
@@ -209,7 +214,7 @@ impl Engine {
         let mut new = false;
         let state = self.tenants.open(tenant, || {
             new = true;
-            TenantState::new(meter)
+            TenantState::new(meter, Queue::new(self.turns.clone()))
         });
         if new {
             self.reembed.notify_one();

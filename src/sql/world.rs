@@ -46,6 +46,7 @@ use crate::{
     policy::audit::Log,
     table::{Owner, Tables},
     tenant::{Operator, Role, Table, Tenant, User},
+    vector::Queue,
 };
 
 /// What a session reaches.
@@ -275,7 +276,9 @@ pub(super) struct TenantState {
     index: OnceCell<Arc<Index>>,
     /// Its own tables.
     pub(super) tables: OnceCell<Arc<Tables>>,
-    /// Vectors of these in memory.
+    /// Where its vectors are arranged.
+    queue: Arc<Queue>,
+    /// Vectors of its own tables in memory.
     pub(super) vectors: Arc<Vectors>,
     /// Commits to apply to the index, in commit order; `None` until someone loads it.
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
@@ -290,11 +293,12 @@ impl std::fmt::Debug for TenantState {
 /// A tenant's search index and the commits it has yet to take in.
 pub(super) struct Index {
     corpus: RwLock<Corpus>,
+    queue: Arc<Queue>,
     changes: Arc<Mutex<Option<VecDeque<Change>>>>,
 }
 
 impl TenantState {
-    pub(super) fn new(meter: Arc<Meter>) -> Self {
+    pub(super) fn new(meter: Arc<Meter>, queue: Arc<Queue>) -> Self {
         Self {
             template: OnceLock::new(),
             connections: AtomicUsize::new(0),
@@ -312,7 +316,8 @@ impl TenantState {
             meter,
             index: OnceCell::new(),
             tables: OnceCell::new(),
-            vectors: Arc::default(),
+            vectors: Arc::new(Vectors::new(queue.clone())),
+            queue,
             changes: Arc::default(),
         }
     }
@@ -338,10 +343,13 @@ impl TenantState {
                 let loaded = tokio::task::spawn_blocking(move || load(&tenant, space));
                 // What lacks a vector was written while this ran: it queues up.
                 let (corpus, _) = loaded.await.map_err(Error::internal)??;
-                Ok(Arc::new(Index {
+                let index = Index {
                     corpus: RwLock::new(corpus),
                     changes: self.changes.clone(),
-                }))
+                    queue: self.queue.clone(),
+                };
+                index.arrange(&index.corpus.read());
+                Ok(Arc::new(index))
             })
             .await
     }
@@ -445,6 +453,14 @@ impl Index {
                 }
             }
         }
+        self.arrange(&corpus);
+    }
+
+    /// Has vectors that came lately arranged in the background, once they are many.
+    fn arrange(&self, corpus: &Corpus) {
+        if let Some(vectors) = corpus.vectors() {
+            vectors.arrange(&self.queue);
+        }
     }
 
     /// The documents that it holds, and how many chunks they have.
@@ -460,6 +476,7 @@ impl Index {
         if let Some(changes) = self.changes.lock().as_mut() {
             changes.clear();
         }
+        self.arrange(&corpus);
         let old = std::mem::replace(&mut *held, corpus);
         drop(held);
         // It may be large, and the committer waits.

@@ -67,6 +67,15 @@ impl Moment {
     pub fn search_traced(&self, query: &[f32], k: usize, options: &Options) -> Result<(Vec<Hit>, Trace)> {
         self.0.search(query, k, options)
     }
+
+    /// Calls back with the exact distance of each row by any metric, in no order.
+    ///
+    /// # Errors
+    /// [`DataException`](crate::error::Code::DataException) for a vector of another length,
+    /// [`Internal`](crate::error::Code::Internal) where vectors are not in memory.
+    pub fn scan(&self, metric: Metric, query: &[f32], visit: impl FnMut(u64, f64)) -> Result<()> {
+        self.0.scan(metric, query, visit)
+    }
 }
 
 /// What a shard occupies.
@@ -229,10 +238,18 @@ impl Shard {
     /// # Errors
     /// What `fetch` fails with, [`Internal`](crate::error::Code::Internal) where it is needed and absent.
     pub fn work(&self, cancel: &Cancel, fetch: Option<Fetch>) -> Result<bool> {
+        self.work_with(cancel, fetch, &mut || ())
+    }
+
+    /// The same; `pause` is called every few milliseconds, and may take its time.
+    ///
+    /// # Errors
+    /// As [`Shard::work`].
+    pub fn work_with(&self, cancel: &Cancel, fetch: Option<Fetch>, pause: &mut dyn FnMut()) -> Result<bool> {
         match self.due() {
             None => Ok(false),
             Some(Due::Code) => Ok(self.code_tail()),
-            Some(Due::Build) => self.build(cancel, fetch),
+            Some(Due::Build) => self.build_with(cancel, fetch, pause),
         }
     }
 
@@ -242,6 +259,10 @@ impl Shard {
     /// # Errors
     /// As [`Shard::work`].
     pub fn build(&self, cancel: &Cancel, fetch: Option<Fetch>) -> Result<bool> {
+        self.build_with(cancel, fetch, &mut || ())
+    }
+
+    fn build_with(&self, cancel: &Cancel, fetch: Option<Fetch>, pause: &mut dyn FnMut()) -> Result<bool> {
         let Some(_building) = self.building.try_lock() else {
             return Ok(false);
         };
@@ -252,7 +273,7 @@ impl Shard {
             self.pinned.store(sources.len(), Ordering::Relaxed);
             sources
         };
-        let built = self.build_of(&sources, cancel, fetch);
+        let built = self.build_of(&sources, cancel, fetch, pause);
         let done = match built {
             Ok(Some(part)) => {
                 let _coding = self.coding.lock();
@@ -266,7 +287,13 @@ impl Shard {
         done
     }
 
-    fn build_of(&self, sources: &[Held], cancel: &Cancel, fetch: Option<Fetch>) -> Result<Option<Part>> {
+    fn build_of(
+        &self,
+        sources: &[Held],
+        cancel: &Cancel,
+        fetch: Option<Fetch>,
+        pause: &mut dyn FnMut(),
+    ) -> Result<Option<Part>> {
         let fetched = fetched(sources, self.dimensions, fetch)?;
         let rows = rows_of(sources, &fetched, self.dimensions)?;
         if rows.is_empty() {
@@ -276,6 +303,7 @@ impl Shard {
         drop(rows);
         let mut pause = || {
             self.code_tail();
+            pause();
         };
         let Some(mut graph) = build::build(&part.codes, cancel, &mut pause) else {
             return Ok(None);

@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -25,12 +25,15 @@ use crate::{
         TableData, Tables,
         schema::{ColumnDef, Oid, RowId},
     },
-    vector::{Cancel, Embedding, Filter, Hit, Method, Metric, Moment, Options, RowSet, Shard},
+    vector::{Cancel, Embedding, Filter, Hit, Method, Metric, Moment, Options, Queue, RowSet, Shard, Tended},
 };
 
 /// The shards of one tenant. Filled at first use, derived from rows, gone with the process.
-#[derive(Default)]
-pub(in crate::sql) struct Vectors(Mutex<HashMap<Key, Arc<Kept>>>);
+pub(in crate::sql) struct Vectors {
+    shards: Mutex<HashMap<Key, Arc<Kept>>>,
+    /// Where they are arranged.
+    queue: Arc<Queue>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -41,16 +44,14 @@ struct Key {
 
 /// One shard.
 struct Kept {
-    shard: Shard,
+    shard: Tended,
     /// The moment that it holds; `None` until it is filled.
     moment: Mutex<Option<Arc<TableData>>>,
     /// Held by who takes it to another moment.
     moving: Mutex<()>,
     /// Whether it will be made to follow a commit.
     scheduled: AtomicBool,
-    /// Whether a thread works on it.
-    working: AtomicBool,
-    /// Ends that work.
+    /// Ends the filling.
     cancel: Cancel,
 }
 
@@ -96,13 +97,13 @@ pub(super) struct Found {
 
 impl std::fmt::Debug for Vectors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Vectors({} shards)", self.0.lock().len())
+        write!(f, "Vectors({} shards)", self.shards.lock().len())
     }
 }
 
 impl Drop for Vectors {
     fn drop(&mut self) {
-        self.0.get_mut().values().for_each(|kept| kept.cancel.cancel());
+        self.shards.get_mut().values().for_each(|kept| kept.cancel.cancel());
     }
 }
 
@@ -117,10 +118,18 @@ pub(super) fn dimensions(column: &ColumnDef) -> Option<usize> {
 }
 
 impl Vectors {
+    /// None yet.
+    pub(in crate::sql) fn new(queue: Arc<Queue>) -> Self {
+        Self {
+            shards: Mutex::default(),
+            queue,
+        }
+    }
+
     /// Whether a search takes no longer than what may run on an async thread.
     pub(super) fn is_quick(&self, seen: &Seen, wanted: &Wanted) -> bool {
         let key = Key::of(&seen.view, wanted);
-        let Some(kept) = self.0.lock().get(&key).cloned() else {
+        let Some(kept) = self.shards.lock().get(&key).cloned() else {
             return false;
         };
         let same = |moment: &Arc<TableData>| moment.is(&seen.view);
@@ -207,7 +216,7 @@ impl Vectors {
             return Ok(None);
         }
         let kept = {
-            let mut all = self.0.lock();
+            let mut all = self.shards.lock();
             match all.get(&key) {
                 Some(kept) => kept.clone(),
                 None => {
@@ -231,7 +240,7 @@ impl Vectors {
     fn take_to(&self, key: Key, kept: &Arc<Kept>, latest: &Arc<TableData>) -> Result<State> {
         let state = kept.take_to(latest, key.column);
         match &state {
-            Ok(State::Filled) => kept.work(),
+            Ok(State::Filled) => kept.shard.arrange(&self.queue),
             Ok(State::Filling) => {}
             Ok(State::Stale) | Err(_) => self.forget(key, kept),
         }
@@ -239,7 +248,7 @@ impl Vectors {
     }
 
     fn forget(&self, key: Key, kept: &Arc<Kept>) {
-        let mut all = self.0.lock();
+        let mut all = self.shards.lock();
         if all.get(&key).is_some_and(|now| Arc::ptr_eq(now, kept)) {
             all.remove(&key);
         }
@@ -249,7 +258,7 @@ impl Vectors {
 
     /// To be called after a commit: shards of tables that are gone go, others follow soon.
     pub(in crate::sql) fn committed(self: &Arc<Self>, tables: &Arc<Tables>) {
-        let all: Vec<(Key, Arc<Kept>)> = match self.0.lock() {
+        let all: Vec<(Key, Arc<Kept>)> = match self.shards.lock() {
             all if all.is_empty() => return,
             all => all.iter().map(|(key, kept)| (*key, kept.clone())).collect(),
         };
@@ -304,11 +313,10 @@ fn bytes(data: &TableData, dimensions: usize) -> usize {
 impl Kept {
     fn new(metric: Metric, dimensions: usize) -> Self {
         Self {
-            shard: Shard::new(metric, dimensions),
+            shard: Tended::new(Shard::new(metric, dimensions)),
             moment: Mutex::new(None),
             moving: Mutex::new(()),
             scheduled: AtomicBool::new(false),
-            working: AtomicBool::new(false),
             cancel: Cancel::new(),
         }
     }
@@ -376,56 +384,5 @@ impl Kept {
         }
         *self.moment.lock() = Some(latest.clone());
         Ok(State::Filled)
-    }
-
-    /// Has a thread make searches faster, where something would and a processor is free for it.
-    fn work(self: &Arc<Self>) {
-        if self.shard.due().is_none() || self.working.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let kept = self.clone();
-        let work = move |_slot: Slot| {
-            while !kept.cancel.is_cancelled() {
-                match kept.shard.work(&kept.cancel, None) {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) => {
-                        tracing::error!(%error, "vectors in memory could not be arranged; they are compared one by one");
-                        break;
-                    }
-                }
-            }
-            kept.working.store(false, Ordering::Relaxed);
-        };
-        // A thread of its own: a build may take minutes, and the end of the process must not wait for it.
-        let begun = Slot::take().is_some_and(|slot| {
-            let thread = std::thread::Builder::new().name("vectors".to_owned());
-            thread.spawn(move || work(slot)).is_ok()
-        });
-        if !begun {
-            self.working.store(false, Ordering::Relaxed);
-        }
-    }
-}
-
-/// The right to keep a processor busy: half of them are left to statements.
-struct Slot;
-
-static SLOTS: AtomicUsize = AtomicUsize::new(0);
-
-impl Slot {
-    fn take() -> Option<Self> {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let more = |taken: usize| (taken < (processors / 2).max(1)).then_some(taken + 1);
-        SLOTS
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .ok()
-            .map(|_| Self)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        SLOTS.fetch_sub(1, Ordering::Relaxed);
     }
 }
