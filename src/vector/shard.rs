@@ -404,6 +404,16 @@ impl Shard {
         }
     }
 
+    /// Takes over the rows of another shard for the same vectors, in place of its own. Not while work goes on.
+    pub fn take_over(&self, other: Shard) {
+        debug_assert_eq!((self.metric, self.dimensions), (other.metric, other.dimensions));
+        let _building = self.building.lock();
+        let _coding = self.coding.lock();
+        let mut located = self.writer.lock();
+        *located = other.writer.into_inner();
+        *self.state.write() = other.state.into_inner();
+    }
+
     /// Keeps only codes and graphs in memory; searches then need [`Options::fetch`]. Rows that have
     /// not been coded stay as they are.
     pub fn release_vectors(&self) {

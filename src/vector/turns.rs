@@ -6,13 +6,13 @@
 
 use std::collections::VecDeque;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Cancel, Shard};
+use super::{Cancel, Due, Shard};
 
 /// How long one tenant's work goes on while another's waits.
 const SLICE: Duration = Duration::from_millis(100);
@@ -217,6 +217,8 @@ struct Arranged {
     cancel: Cancel,
     /// Whether it is in a queue.
     queued: AtomicBool,
+    /// Called when something was done.
+    then: OnceLock<Box<dyn Fn(Due) + Send + Sync>>,
 }
 
 impl Tended {
@@ -226,7 +228,13 @@ impl Tended {
             shard,
             cancel: Cancel::new(),
             queued: AtomicBool::new(false),
+            then: OnceLock::new(),
         }))
+    }
+
+    /// Has something called in the background after each piece of work, with what was done. Only the first counts.
+    pub fn when_arranged(&self, then: impl Fn(Due) + Send + Sync + 'static) {
+        let _ = self.0.then.set(Box::new(then));
     }
 
     /// Has searches made faster in the background, where something [would](Shard::due).
@@ -259,7 +267,12 @@ impl Work for Arranged {
         }
         // From here on what is written asks for work of its own.
         self.queued.store(false, Ordering::Relaxed);
-        match self.shard.work_with(&self.cancel, None, pause) {
+        let due = self.shard.due();
+        let done = self.shard.work_with(&self.cancel, None, pause);
+        if let (Ok(true), Some(due), Some(then)) = (&done, due, self.then.get()) {
+            then(due);
+        }
+        match done {
             Ok(done) => done && self.shard.due().is_some() && !self.queued.swap(true, Ordering::Relaxed),
             Err(error) => {
                 tracing::error!(%error, "vectors in memory could not be arranged; they are compared one by one");

@@ -9,7 +9,8 @@
 //! - [`temporary`]: tables of one session; [`describe`]: all of it for `pg_catalog`
 //!
 //! Reading: [`provider`], [`scan`], [`lookup`], [`point`]; [`security`]: what row policies let pass; [`nearest`]: `vector_search`;
-//! [`ranked`]: the rows nearest to a vector, found in [`shards`] of vectors in memory, or by [`exact`] comparison
+//! [`ranked`]: the rows nearest to a vector, found in [`shards`] of vectors in memory, or by [`exact`] comparison;
+//! [`graphs`]: what of shards is stored
 //!
 //! Writing:
 //! - [`pieces`], [`compute`]: parts of a statement planned alone, and computed over rows at hand
@@ -37,6 +38,7 @@ mod drop;
 mod exact;
 mod expressions;
 mod foreign;
+mod graphs;
 mod index;
 mod insert;
 pub(super) mod locking;

@@ -9,30 +9,40 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use parking_lot::Mutex;
 
-use super::exact::{self, Column};
+use super::{
+    exact::{self, Column},
+    graphs::Graphs,
+};
 use crate::{
     codec::pgtype::{PgType, Scalar},
-    error::Result,
+    error::{Error, Result},
     limits,
     table::{
         TableData, Tables,
         schema::{ColumnDef, Oid, RowId},
     },
-    vector::{Cancel, Embedding, Filter, Hit, Method, Metric, Moment, Options, Queue, RowSet, Shard, Tended},
+    tenant::Tenant,
+    vector::{
+        Cancel, Due, Embedding, Filter, Hit, Member, Method, Metric, Moment, Options, Pool, Queue, RowSet, Shard,
+        Share, Tended,
+    },
 };
 
-/// The shards of one tenant. Filled at first use, derived from rows, gone with the process.
+/// The shards of one tenant. Filled at first use, derived from rows; their graphs are stored.
 pub(in crate::sql) struct Vectors {
+    tenant: Tenant,
     shards: Mutex<HashMap<Key, Arc<Kept>>>,
     /// Where they are arranged.
     queue: Arc<Queue>,
+    pool: Arc<Pool>,
+    me: Weak<Vectors>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +54,11 @@ struct Key {
 
 /// One shard.
 struct Kept {
+    key: Key,
+    home: Weak<Vectors>,
     shard: Tended,
+    /// What it takes of the memory for all vectors.
+    share: Share,
     /// The moment that it holds; `None` until it is filled.
     moment: Mutex<Option<Arc<TableData>>>,
     /// Held by who takes it to another moment.
@@ -119,11 +133,14 @@ pub(super) fn dimensions(column: &ColumnDef) -> Option<usize> {
 
 impl Vectors {
     /// None yet.
-    pub(in crate::sql) fn new(queue: Arc<Queue>) -> Self {
-        Self {
+    pub(in crate::sql) fn new(tenant: Tenant, queue: Arc<Queue>, pool: Arc<Pool>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            tenant,
             shards: Mutex::default(),
             queue,
-        }
+            pool,
+            me: me.clone(),
+        })
     }
 
     /// Whether a search takes no longer than what may run on an async thread.
@@ -215,45 +232,92 @@ impl Vectors {
         if length != Some(wanted.query.len()) || latest.rows() < limits::SHARD_ROWS {
             return Ok(None);
         }
-        let kept = {
-            let mut all = self.shards.lock();
-            match all.get(&key) {
-                Some(kept) => kept.clone(),
-                None => {
-                    let others: usize = all.values().map(|kept| kept.shard.memory().bytes).sum();
-                    if others.saturating_add(bytes(latest, wanted.query.len())) > limits::SHARD_BYTES {
-                        return Ok(None);
-                    }
-                    let kept = Arc::new(Kept::new(wanted.metric, wanted.query.len()));
-                    all.insert(key, kept.clone());
-                    kept
+        let known = self.shards.lock().get(&key).cloned();
+        let kept = match known {
+            Some(kept) => kept,
+            None if bytes(latest, wanted.query.len()) > self.pool.limit() => return Ok(None),
+            None => {
+                let (kept, new) = self.add(key, wanted.query.len());
+                // Reading it may take longer than to compare all this once.
+                if new
+                    && Graphs::of(&self.tenant, latest.storage(), key.column, key.metric)
+                        .exist()
+                        .unwrap_or(true)
+                {
+                    self.fill_aside(key, kept, latest.clone());
+                    return Ok(None);
                 }
+                kept
             }
         };
+        kept.share.touch();
         Ok(match self.take_to(key, &kept, latest)? {
             State::Filled => Some(kept),
             State::Filling | State::Stale => None,
         })
     }
 
+    /// A shard without rows; whether it is new.
+    fn add(&self, key: Key, dimensions: usize) -> (Arc<Kept>, bool) {
+        let kept = {
+            let mut all = self.shards.lock();
+            if let Some(kept) = all.get(&key) {
+                return (kept.clone(), false);
+            }
+            let kept = Arc::new(Kept::new(key, self.me.clone(), dimensions, self.pool.share()));
+            all.insert(key, kept.clone());
+            kept
+        };
+        let member: Arc<dyn Member> = kept.clone();
+        self.pool.join(Arc::downgrade(&member));
+        let arranged = Arc::downgrade(&kept);
+        kept.shard.when_arranged(move |done| {
+            if let Some(kept) = arranged.upgrade() {
+                kept.arranged(done);
+            }
+        });
+        (kept, true)
+    }
+
+    /// Fills a shard while vectors are compared one by one.
+    fn fill_aside(&self, key: Key, kept: Arc<Kept>, latest: Arc<TableData>) {
+        let vectors = self.me.clone();
+        let fill = move || {
+            if let Some(vectors) = vectors.upgrade()
+                && let Err(error) = vectors.take_to(key, &kept, &latest)
+            {
+                tracing::warn!(%error, "vectors could not be read; it is tried again at the next search");
+            }
+        };
+        // If there is no thread the next search fills it.
+        if let Err(error) = std::thread::Builder::new().name("vectors-load".to_owned()).spawn(fill) {
+            tracing::warn!(%error, "vectors are not read in the background: there is no thread for it");
+        }
+    }
+
     /// Brings a shard up to date, and forgets it where that is not possible.
     fn take_to(&self, key: Key, kept: &Arc<Kept>, latest: &Arc<TableData>) -> Result<State> {
-        let state = kept.take_to(latest, key.column);
+        let state = kept.take_to(latest, &self.tenant);
         match &state {
-            Ok(State::Filled) => kept.shard.arrange(&self.queue),
+            Ok(State::Filled) => {
+                kept.share.set(kept.shard.memory().bytes);
+                kept.shard.arrange(&self.queue);
+            }
             Ok(State::Filling) => {}
-            Ok(State::Stale) | Err(_) => self.forget(key, kept),
+            Ok(State::Stale) | Err(_) => drop(self.forget(key, kept)),
         }
         state
     }
 
-    fn forget(&self, key: Key, kept: &Arc<Kept>) {
+    /// Whether it was known.
+    fn forget(&self, key: Key, kept: &Kept) -> bool {
         let mut all = self.shards.lock();
-        if all.get(&key).is_some_and(|now| Arc::ptr_eq(now, kept)) {
-            all.remove(&key);
-        }
+        let known = all.get(&key).is_some_and(|now| std::ptr::eq(&raw const **now, kept));
+        let forgotten = if known { all.remove(&key) } else { None };
         drop(all);
         kept.cancel.cancel();
+        // Outside of the lock: it may be large.
+        forgotten.is_some()
     }
 
     /// To be called after a commit: shards of tables that are gone go, others follow soon.
@@ -304,6 +368,24 @@ impl Key {
     }
 }
 
+impl Member for Kept {
+    fn share(&self) -> &Share {
+        &self.share
+    }
+
+    fn evict(&self) -> bool {
+        self.home.upgrade().is_some_and(|home| home.forget(self.key, self))
+    }
+}
+
+/// Throws away what is stored of a shard and of no use: its rows are read, and its graph built, again.
+fn discard(graphs: &Graphs, error: &Error) {
+    tracing::warn!(%error, "a stored graph of vectors is thrown away");
+    if let Err(error) = graphs.remove() {
+        tracing::warn!(%error, "a stored graph of vectors could not be removed");
+    }
+}
+
 /// Bytes of a column's vectors.
 fn bytes(data: &TableData, dimensions: usize) -> usize {
     let rows = usize::try_from(data.rows()).unwrap_or(usize::MAX);
@@ -311,9 +393,12 @@ fn bytes(data: &TableData, dimensions: usize) -> usize {
 }
 
 impl Kept {
-    fn new(metric: Metric, dimensions: usize) -> Self {
+    fn new(key: Key, home: Weak<Vectors>, dimensions: usize, share: Share) -> Self {
         Self {
-            shard: Tended::new(Shard::new(metric, dimensions)),
+            key,
+            home,
+            shard: Tended::new(Shard::new(key.metric, dimensions)),
+            share,
             moment: Mutex::new(None),
             moving: Mutex::new(()),
             scheduled: AtomicBool::new(false),
@@ -328,7 +413,8 @@ impl Kept {
     }
 
     /// Makes the shard hold another moment of its table.
-    fn take_to(&self, latest: &Arc<TableData>, column: u16) -> Result<State> {
+    fn take_to(&self, latest: &Arc<TableData>, tenant: &Tenant) -> Result<State> {
+        let column = self.key.column;
         let Some(_moving) = self.moving.try_lock() else {
             // What it holds meanwhile is as good.
             return Ok(match self.moment.lock().is_some() {
@@ -337,12 +423,13 @@ impl Kept {
             });
         };
         let length = latest.def().column_of(column).and_then(dimensions);
-        if length != Some(self.shard.dimensions()) || bytes(latest, self.shard.dimensions()) > limits::SHARD_BYTES {
+        let most = self.share.pool().limit();
+        if length != Some(self.shard.dimensions()) || bytes(latest, self.shard.dimensions()) > most {
             return Ok(State::Stale);
         }
         let before = self.moment.lock().clone();
         let Some(before) = before else {
-            return self.fill(latest, column);
+            return self.fill(latest, tenant);
         };
         let Some(changed) = latest.changed_since(&before, usize::MAX) else {
             return Ok(State::Stale);
@@ -373,16 +460,62 @@ impl Kept {
         Ok(State::Filled)
     }
 
-    fn fill(&self, latest: &Arc<TableData>, column: u16) -> Result<State> {
-        for batch in latest.scan(vec![column], Vec::new(), true) {
+    /// With the graph that is stored, where it is of these rows or most of them.
+    fn fill(&self, latest: &Arc<TableData>, tenant: &Tenant) -> Result<State> {
+        let graphs = Graphs::of(tenant, latest.storage(), self.key.column, self.key.metric);
+        let stored = graphs.read().unwrap_or_else(|error| {
+            discard(&graphs, &error);
+            None
+        });
+        let mut rows = Vec::new();
+        for batch in latest.scan(vec![self.key.column], Vec::new(), true) {
             if self.cancel.is_cancelled() {
                 return Ok(State::Stale);
             }
             let batch = Column::of(&batch?)?;
-            let rows = batch.vectors().map(|(row, vector)| Ok((row, Embedding::new(vector)?)));
-            self.shard.insert(&rows.collect::<Result<Vec<_>>>()?)?;
+            for (row, vector) in batch.vectors() {
+                rows.push((row, Embedding::new(vector)?));
+            }
+            if stored.is_none() {
+                self.shard.insert(&rows)?;
+                rows.clear();
+            }
+        }
+        if let Some(stored) = stored {
+            let given = rows.iter().map(|(row, vector)| (*row, vector));
+            match Shard::open(self.key.metric, self.shard.dimensions(), &stored, given) {
+                Ok(opened) => {
+                    tracing::info!(
+                        rows = opened.len(),
+                        in_graph = opened.in_graph(),
+                        "a stored graph of vectors was opened"
+                    );
+                    self.shard.take_over(opened);
+                }
+                Err(error) => {
+                    discard(&graphs, &error);
+                    self.shard.insert(&rows)?;
+                }
+            }
         }
         *self.moment.lock() = Some(latest.clone());
         Ok(State::Filled)
+    }
+
+    /// After work on the shard: what it takes, and its graph if that is new, are told.
+    fn arranged(&self, done: Due) {
+        self.share.set(self.shard.memory().bytes);
+        if done != Due::Build {
+            return;
+        }
+        // As long as somebody holds the moment, what is stored of it is not swept.
+        let (Some(vectors), Some((base, _))) = (self.home.upgrade(), self.now()) else {
+            return;
+        };
+        let graphs = Graphs::of(&vectors.tenant, base.storage(), self.key.column, self.key.metric);
+        let Some(sealed) = self.shard.sealed() else { return };
+        if let Err(error) = graphs.write(&sealed) {
+            tracing::warn!(%error, "a graph of vectors could not be stored; it is built again after a restart");
+        }
     }
 }
