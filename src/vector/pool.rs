@@ -109,6 +109,7 @@ impl Pool {
             if member.share().bytes.load(Ordering::Relaxed) > 0 && member.evict() {
                 // Before it is freed: somebody may still search it, and nobody finds it any more.
                 member.share().set(0);
+                tracing::debug!("vectors were taken out of memory");
             }
         }
     }

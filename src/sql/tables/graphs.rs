@@ -198,7 +198,10 @@ mod tests {
             acme.commit_blocking(batch).unwrap();
             assert!(graphs.exist().unwrap() && graphs.read().unwrap().is_none());
             graphs.write(b"newest").unwrap();
-            assert_eq!((graphs.read().unwrap().as_deref(), cells(&acme)), (Some(&b"newest"[..]), 2));
+            assert_eq!(
+                (graphs.read().unwrap().as_deref(), cells(&acme)),
+                (Some(&b"newest"[..]), 2)
+            );
             graphs.remove().unwrap();
             assert_eq!(cells(&acme), 0);
         })

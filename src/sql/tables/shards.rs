@@ -514,8 +514,11 @@ impl Kept {
         };
         let graphs = Graphs::of(&vectors.tenant, base.storage(), self.key.column, self.key.metric);
         let Some(sealed) = self.shard.sealed() else { return };
-        if let Err(error) = graphs.write(&sealed) {
-            tracing::warn!(%error, "a graph of vectors could not be stored; it is built again after a restart");
+        match graphs.write(&sealed) {
+            Ok(()) => tracing::info!(bytes = sealed.len(), "a graph of vectors was stored"),
+            Err(error) => {
+                tracing::warn!(%error, "a graph of vectors could not be stored; it is built again after a restart");
+            }
         }
     }
 }
