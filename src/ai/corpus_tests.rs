@@ -178,7 +178,7 @@ proptest! {
         }
         // Sums in another order differ in their last digits.
         let rounded = |score: f64| (score * 1e9).round() as i64;
-        all.sort_by(|a, b| (rounded(a.0), a.1, a.2).cmp(&(rounded(b.0), b.1, b.2)));
+        all.sort_by_key(|one| (rounded(one.0), one.1, one.2));
         all.truncate(k);
         let hits = ask(Mode::Hybrid, k, Some((Space::default(), &embedding)));
         let of_twin: Vec<(i64, Uuid)> = all.iter().map(|(score, .., chunk)| (rounded(-score), *chunk)).collect();
