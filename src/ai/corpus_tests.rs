@@ -43,10 +43,11 @@ impl Made {
     }
 }
 
-/// Three numbers, often equal and sometimes all zero, so that ties and NaN are met.
+/// Three numbers, often equal, sometimes opposite and sometimes all zero, so that ties, obtuse angles and NaN are met.
 fn vector(text: &str) -> Embedding {
     let count = |letter| text.matches(letter).count().min(2) as f32;
-    Embedding::new(vec![count('a'), count('b'), count('c')]).unwrap()
+    let numbers = [('a', 'd'), ('b', 'e'), ('c', 'f')].map(|(more, less)| count(more) - count(less));
+    Embedding::new(numbers.to_vec()).unwrap()
 }
 
 fn made() -> impl Strategy<Value = Made> {
