@@ -12,6 +12,7 @@ mod builtin;
 mod cache_tests;
 mod calls;
 mod catalog;
+mod chain;
 mod commands;
 mod commitment;
 mod complaints;

@@ -63,6 +63,7 @@ impl Session {
             Plan::Write(write) => self.run_write(write, prepared, params).await,
             Plan::TableWrite(write) => self.run_table_write(write, prepared, params).await,
             Plan::Locking(query) => self.run_locking(query, prepared, params).await,
+            Plan::Chain(chain) => Box::pin(self.run_chain(chain, prepared, params)).await,
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
                 Kind::Ddl(ddl) => self.run_ddl(ddl).await,
@@ -78,7 +79,12 @@ impl Session {
         }
     }
 
-    async fn run_query(&mut self, query: &Query, prepared: &Prepared, params: &[ArrayRef]) -> Result<Answer> {
+    pub(super) async fn run_query(
+        &mut self,
+        query: &Query,
+        prepared: &Prepared,
+        params: &[ArrayRef],
+    ) -> Result<Answer> {
         let rows = match self.read_point(query, params).await? {
             Some(rows) => Box::pin(futures::stream::once(async { Ok(rows) })),
             None => self.read_planned(query, params).await?,

@@ -8,7 +8,7 @@
 //! - [`rights`]: who may do what; [`names`], [`types`], [`expressions`], [`references`]: parts of definitions
 //! - [`temporary`]: tables of one session; [`describe`]: all of it for `pg_catalog`
 //!
-//! Reading: [`provider`], [`scan`], [`lookup`], [`point`]; [`security`]: what row policies let pass; [`nearest`]: `vector_search`;
+//! Reading: [`provider`], [`scan`], [`lookup`], [`point`]; [`origin`]: whose columns a result has; [`security`]: what row policies let pass; [`nearest`]: `vector_search`;
 //! [`ranked`]: the rows nearest to a vector, found in [`shards`] of vectors in memory, or by [`exact`] comparison;
 //! [`graphs`]: what of shards is stored
 //!
@@ -45,6 +45,7 @@ pub(super) mod locking;
 mod lookup;
 mod names;
 pub(super) mod nearest;
+pub(super) mod origin;
 pub(super) mod parse;
 mod parse_alter;
 mod parse_column;

@@ -150,6 +150,13 @@ impl UserTable {
         self
     }
 
+    /// The table and the number of the column at a place of the schema; the row ids have none.
+    pub(super) fn column(&self, at: usize) -> Option<(Oid, i16)> {
+        let at = at.checked_sub(usize::from(self.row_column.is_some()))?;
+        let number = i16::try_from(self.def.columns.get(at)?.id).ok()?;
+        Some((self.def.oid, number))
+    }
+
     pub(super) fn world(&self) -> Result<&TenantWorld> {
         self.names.world.tenant()
     }
