@@ -393,8 +393,11 @@ pub const INLINE_ROWS: usize = 1_024;
 pub const PADDED_CHARACTERS: usize = 1_024;
 /// Rows from which the vectors of a table's column are kept in memory for nearest searches.
 pub const SHARD_ROWS: u64 = 512;
-/// Bytes of vectors that one tenant's searches of its own tables keep in memory; beyond them tables are scanned.
-pub const SHARD_BYTES: usize = 1 << 30;
+/// Bytes that the vectors of all tenants may take in memory where nobody says otherwise and the machine does not tell
+/// how much it has.
+pub const VECTOR_MEMORY_BYTES: usize = 1 << 30;
+/// The part of the machine's memory that they may take where nobody says otherwise: one in so many.
+pub const VECTOR_MEMORY_SHARE: usize = 2;
 /// Rows by which vectors in memory may differ from what a statement sees before it scans the table.
 pub const SHARD_LAG: usize = 4_096;
 /// From a commit to the moment at which vectors in memory follow it, unless a search makes them follow first.

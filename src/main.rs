@@ -9,7 +9,7 @@ use bulkhead::{
     error::{Error, Result},
     limits,
     server::{Server, ServerOptions},
-    sql::Engine,
+    sql::{Engine, EngineOptions},
     tenant::{Directory, FIRST_OPERATOR, Generated, OpenOptions},
 };
 use tokio::{
@@ -93,7 +93,11 @@ async fn serve(config: Config) -> Result<()> {
         require_tls: config.require_tls,
     };
     let authorities = config.provider_ca.as_deref().map(Authorities::load).transpose()?;
-    let running = Running::start(open, &listen, authorities.unwrap_or_default()).await?;
+    let options = EngineOptions {
+        authorities: authorities.unwrap_or_default(),
+        vector_memory: config.vector_memory,
+    };
+    let running = Running::start(open, &listen, options).await?;
     say(&format!("listening on {}", running.address));
     tracing::info!(address = %running.address, region = config.region, "serving");
     told_to_stop.await;
@@ -113,7 +117,7 @@ struct Running {
 
 impl Running {
     /// Opens the data directory and listens.
-    async fn start(open: OpenOptions, listen: &ServerOptions, authorities: Authorities) -> Result<Self> {
+    async fn start(open: OpenOptions, listen: &ServerOptions, options: EngineOptions) -> Result<Self> {
         let (directory, generated) = Directory::open(open)?;
         // At once: whatever fails after this, the password is stored and is not shown again.
         if let Some(Generated(password)) = generated {
@@ -121,7 +125,7 @@ impl Running {
                 "operator '{FIRST_OPERATOR}' was created with the password {password} (shown this once)"
             ));
         }
-        let engine = Engine::trusting(directory.clone(), authorities)?;
+        let engine = Engine::with(directory.clone(), options)?;
         let server = Server::bind(listen, engine.clone()).await?;
         let (stop_server, stop_background) = (CancellationToken::new(), CancellationToken::new());
         Ok(Self {

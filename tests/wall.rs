@@ -7,6 +7,8 @@ mod common;
 
 #[path = "wall/catalog.rs"]
 mod catalog;
+#[path = "wall/graphs.rs"]
+mod graphs;
 #[path = "wall/nearest.rs"]
 mod nearest;
 #[path = "wall/numbered.rs"]

@@ -1,7 +1,7 @@
 //! The searchable form of one tenant's documents, kept in memory and up to date with every
 //! commit: vectors, postings, metadata. It is derived from the stored rows and can be rebuilt.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,16 +10,20 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::filter::Filter;
-use super::fusion::fuse;
 use super::postings::{Postings, Statistics, ceiling};
 use super::terms::Terms;
+use super::view::View;
 use crate::error::{Code, Error, Result};
-use crate::vector::{Arena, Embedding, Metric, TopK};
+use crate::vector::{Embedding, Metric, Shard, Tended, TopK};
 
 /// Words of a title that count towards each of its document's chunks.
 const TITLE_WORDS: usize = 64;
 /// Tombstones below this number are never worth a compaction.
 const COMPACT_MIN: usize = 64;
+/// Chunks that are looked for beyond those wanted, so that equally near ones at the end are seen to be so.
+pub(super) const EQUALS: usize = 4;
+/// Chunks whose vectors are compared at a time when they are looked for by their words.
+pub(super) const COMPARED: usize = 128;
 
 /// The vectors that one embedding model gave one tenant's chunks, numbered in the order in which the models came
 /// into use. A distance between vectors of two spaces means nothing, be they of equal length or not: none is measured.
@@ -58,22 +62,32 @@ pub struct ChunkEntry {
 #[derive(Default)]
 pub struct Corpus {
     space: Space,
-    /// Absent while there is no chunk. Its rows are the slots below.
-    arena: Option<Arena>,
+    /// Absent while there is no chunk. For the cosine; its rows are the ids of the slots below.
+    shard: Option<Tended>,
     postings: Postings,
-    slots: Vec<Slot>,
-    documents: HashMap<Uuid, Held>,
+    /// By ascending id.
+    pub(super) slots: Vec<Slot>,
+    /// Slots that are not removed.
+    live: usize,
+    /// The id of the next slot.
+    next: u64,
+    /// Ids of the chunks whose vectors have no direction: their cosine counts as 0.
+    pub(super) aimless: BTreeSet<u64>,
+    pub(super) documents: HashMap<Uuid, Held>,
 }
 
-struct Slot {
-    document: Uuid,
-    chunk: Uuid,
-    no: i32,
+pub(super) struct Slot {
+    /// Never used again: a place may be, after tombstones are dropped.
+    pub id: u64,
+    pub document: Uuid,
+    pub chunk: Uuid,
+    pub no: i32,
+    pub live: bool,
 }
 
-struct Held {
-    metadata: Arc<Value>,
-    slots: Range<usize>,
+pub(super) struct Held {
+    pub metadata: Arc<Value>,
+    pub slots: Range<usize>,
 }
 
 impl Corpus {
@@ -115,18 +129,29 @@ impl Corpus {
         self.remove(document.id);
         let title = Terms::of_first(&document.title, TITLE_WORDS);
         let first = self.slots.len();
+        let mut rows = Vec::with_capacity(document.chunks.len());
         for chunk in document.chunks {
-            let arena = self
-                .arena
-                .get_or_insert_with(|| Arena::new(chunk.embedding.dimensions()));
-            arena.push(&chunk.embedding)?;
+            let id = self.next;
+            self.next += 1;
+            let vector = chunk.embedding.as_slice();
+            if Metric::Cosine.distance(vector, vector).is_nan() {
+                self.aimless.insert(id);
+            }
             self.postings.push(&chunk.terms, &title);
             self.slots.push(Slot {
+                id,
                 document: document.id,
                 chunk: chunk.id,
                 no: chunk.no,
+                live: true,
             });
+            rows.push((id, chunk.embedding));
         }
+        if let Some((_, vector)) = rows.first() {
+            let new = || Tended::new(Shard::new(Metric::Cosine, vector.dimensions()));
+            self.shard.get_or_insert_with(new).insert(&rows)?;
+        }
+        self.live += rows.len();
         let slots = first..self.slots.len();
         self.documents.insert(
             document.id,
@@ -143,30 +168,42 @@ impl Corpus {
         let Some(held) = self.documents.remove(&document) else {
             return false;
         };
-        if let Some(arena) = &mut self.arena {
-            for slot in held.slots {
-                arena.remove(slot);
-                self.postings.remove(slot);
-            }
-            // A third of the slots: each removal then pays for copying at most two others.
-            let dead = arena.rows() - arena.live();
-            if arena.live() == 0 || (dead >= COMPACT_MIN && dead * 3 > arena.rows()) {
-                self.compact();
-            }
+        if held.slots.is_empty() {
+            return true;
+        }
+        let mut ids = Vec::with_capacity(held.slots.len());
+        for place in held.slots {
+            let slot = &mut self.slots[place];
+            slot.live = false;
+            self.aimless.remove(&slot.id);
+            ids.push(slot.id);
+            self.postings.remove(place);
+        }
+        self.live -= ids.len();
+        if let Some(shard) = &self.shard {
+            shard.remove(&ids);
+        }
+        // A third of the slots: each removal then pays for copying at most two others.
+        let dead = self.slots.len() - self.live;
+        if self.live == 0 || (dead >= COMPACT_MIN && dead * 3 > self.slots.len()) {
+            self.compact();
         }
         true
     }
 
     fn compact(&mut self) {
-        let Some(arena) = &mut self.arena else { return };
-        let moved = arena.compact();
-        if arena.live() == 0 {
+        if self.live == 0 {
             // The next document may come from another embedder, with another length.
-            self.arena = None;
+            self.shard = None;
         }
+        let mut next = 0..;
+        let moved: Vec<Option<usize>> = self
+            .slots
+            .iter()
+            .map(|slot| if slot.live { next.next() } else { None })
+            .collect();
         self.postings.compact(&moved);
-        let mut kept = moved.iter().map(Option::is_some);
-        self.slots.retain(|_| kept.next().unwrap_or(false));
+        self.slots.retain(|slot| slot.live);
         for held in self.documents.values_mut() {
             let length = held.slots.len();
             let start = moved.get(held.slots.start).copied().flatten().unwrap_or(0);
@@ -174,9 +211,14 @@ impl Corpus {
         }
     }
 
+    /// Where its vectors are, once it has some: to be [arranged](Tended::arrange) in the background.
+    pub fn vectors(&self) -> Option<&Tended> {
+        self.shard.as_ref()
+    }
+
     /// How many chunks it holds.
     pub fn len(&self) -> usize {
-        self.arena.as_ref().map_or(0, Arena::live)
+        self.live
     }
 
     /// Whether it holds no chunk.
@@ -191,7 +233,12 @@ impl Corpus {
 
     /// The length of its embeddings, once it has one.
     pub fn dimensions(&self) -> Option<usize> {
-        self.arena.as_ref().map(Arena::dimensions)
+        self.shard.as_ref().map(|shard| shard.dimensions())
+    }
+
+    /// The place of the slot with this id.
+    pub(super) fn place(&self, id: u64) -> Option<usize> {
+        self.slots.binary_search_by_key(&id, |slot| slot.id).ok()
     }
 
     fn slots_of<'a>(&'a self, documents: impl Iterator<Item = &'a Uuid>) -> Vec<usize> {
@@ -295,25 +342,8 @@ pub struct Layers<'a> {
     pub hidden: &'a HashSet<Uuid>,
 }
 
-/// One corpus of the layers, and which of its slots may be ranked.
-struct View<'a> {
-    corpus: &'a Corpus,
-    arena: &'a Arena,
-    /// Live slots that the transaction does not see.
-    hidden: Vec<usize>,
-    /// Per slot; absent when every live slot may.
-    allowed: Option<Vec<bool>>,
-}
-
-impl View<'_> {
-    #[inline]
-    fn allows(&self, slot: usize) -> bool {
-        self.allowed.as_ref().is_none_or(|allowed| allowed[slot])
-    }
-}
-
 /// Equal scores are ordered by document, then by chunk, so that the order survives a restart.
-type Tie = (Uuid, i32, usize, usize);
+pub(super) type Tie = (Uuid, i32, usize, usize);
 
 impl<'a> Layers<'a> {
     fn views(&self, filter: Option<&Filter>) -> Vec<View<'a>> {
@@ -325,26 +355,9 @@ impl<'a> Layers<'a> {
             None => self.base.slots_of(self.hidden.iter()),
         };
         let layers = [(Some(self.base), hidden), (self.overlay, Vec::new())];
-        let views = layers.into_iter().filter_map(|(corpus, hidden)| {
-            let corpus = corpus?;
-            let allowed = (filter.is_some() || !hidden.is_empty()).then(|| {
-                let mut allowed = vec![false; corpus.slots.len()];
-                let wanted = |held: &&Held| filter.is_none_or(|filter| filter.matches(&held.metadata));
-                for held in corpus.documents.values().filter(wanted) {
-                    allowed[held.slots.clone()].fill(true);
-                }
-                for slot in &hidden {
-                    allowed[*slot] = false;
-                }
-                allowed
-            });
-            Some(View {
-                corpus,
-                arena: corpus.arena.as_ref()?,
-                hidden,
-                allowed,
-            })
-        });
+        let views = layers
+            .into_iter()
+            .filter_map(|(corpus, hidden)| View::of(corpus?, hidden, filter));
         views.collect()
     }
 
@@ -387,33 +400,22 @@ impl<'a> Layers<'a> {
         // Scores are negated: the heap keeps the smallest.
         let mut top = TopK::new(query.k);
         for (layer, view) in views.iter().enumerate() {
-            let tie = |slot: usize| -> Tie {
-                let Slot { document, no, .. } = view.corpus.slots[slot];
-                (document, no, layer, slot)
-            };
-            let scores = match query.mode {
-                Mode::Vector => Vec::new(),
-                _ => view.corpus.postings.score(&terms, &sums),
-            };
-            let Some(embedding) = embedding else {
-                for (slot, score) in scores.into_iter().enumerate() {
-                    if score > 0.0 && view.arena.is_live(slot) && view.allows(slot) {
-                        top.push(-score, tie(slot));
+            let scores = || view.corpus.postings.score(&terms, &sums);
+            match (query.mode, embedding) {
+                (Mode::Vector, Some(embedding)) => {
+                    for (distance, slot) in view.nearest(Metric::Cosine, embedding.as_slice(), query.k)? {
+                        top.push(-(1.0 - distance), view.tie(layer, slot));
                     }
                 }
-                continue;
-            };
-            let visit = |slot: usize, distance: f64| {
-                let cosine = 1.0 - distance;
-                let score = if query.mode == Mode::Vector {
-                    cosine
-                } else {
-                    fuse(scores[slot], ceiling, cosine)
-                };
-                top.push(-score, tie(slot));
-            };
-            view.arena
-                .scan(Metric::Cosine, embedding.as_slice(), |slot| view.allows(slot), visit)?;
+                (_, Some(embedding)) => view.fuse(&scores(), ceiling, embedding, query.k, layer, &mut top)?,
+                (_, None) => {
+                    for (slot, score) in scores().into_iter().enumerate() {
+                        if score > 0.0 && view.allows(slot) {
+                            top.push(-score, view.tie(layer, slot));
+                        }
+                    }
+                }
+            }
         }
         let hits = top
             .into_sorted()
@@ -437,11 +439,9 @@ impl<'a> Layers<'a> {
         let views = self.views(filter);
         let mut top = TopK::new(k);
         for (layer, view) in views.iter().enumerate() {
-            let visit = |slot: usize, distance: f64| {
-                let Slot { document, no, .. } = view.corpus.slots[slot];
-                top.push(distance, (document, no, layer, slot));
-            };
-            view.arena.scan(metric, query, |slot| view.allows(slot), visit)?;
+            for (distance, slot) in view.nearest(metric, query, k)? {
+                top.push(distance, view.tie(layer, slot));
+            }
         }
         let found = top
             .into_sorted()

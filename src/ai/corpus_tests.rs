@@ -10,9 +10,10 @@ use uuid::Uuid;
 use super::corpus::*;
 use super::embedder::embed;
 use super::filter::Filter;
+use super::fusion::fuse;
 use super::terms::{Terms, words};
 use crate::error::Code;
-use crate::vector::{Embedding, Metric};
+use crate::vector::{Cancel, Embedding, Metric};
 
 /// A document as the tests make it up: an id, a title, chunks of text, and a kind to filter by.
 #[derive(Clone, Debug)]
@@ -42,10 +43,11 @@ impl Made {
     }
 }
 
-/// Three numbers, often equal and sometimes all zero, so that ties and NaN are met.
+/// Three numbers, often equal, sometimes opposite and sometimes all zero, so that ties, obtuse angles and NaN are met.
 fn vector(text: &str) -> Embedding {
     let count = |letter| text.matches(letter).count().min(2) as f32;
-    Embedding::new(vec![count('a'), count('b'), count('c')]).unwrap()
+    let numbers = [('a', 'd'), ('b', 'e'), ('c', 'f')].map(|(more, less)| count(more) - count(less));
+    Embedding::new(numbers.to_vec()).unwrap()
 }
 
 fn made() -> impl Strategy<Value = Made> {
@@ -113,6 +115,23 @@ fn naive_bm25(documents: &HashMap<u8, Made>, query: &str) -> Vec<(u128, f64)> {
         .collect()
 }
 
+/// The score that no chunk can reach.
+fn naive_ceiling(documents: &HashMap<u8, &Made>, query: &str) -> f64 {
+    let stems = |text: &str| -> HashSet<String> {
+        let words = words(text).filter(|word| !word.is_stop());
+        words.map(|word| word.stem()).collect()
+    };
+    let chunks: Vec<HashSet<String>> = documents
+        .values()
+        .flat_map(|made| made.chunks.iter().map(|text| &stems(text) | &stems(&made.title)))
+        .collect();
+    let rarity = |term: &String| {
+        let holders = chunks.iter().filter(|terms| terms.contains(term)).count() as f64;
+        (1.0 + (chunks.len() as f64 - holders + 0.5) / (holders + 0.5)).ln()
+    };
+    stems(query).iter().map(|term| rarity(term) * 1.9).sum()
+}
+
 proptest! {
     #[test]
     fn keyword_scores_agree_with_a_naive_bm25(documents in prop::collection::vec(made(), 0..30), query in "([abcdefx] |ad ){0,4}") {
@@ -129,6 +148,45 @@ proptest! {
             prop_assert!((hit.score - expected[&hit.chunk.as_u128()]).abs() < 1e-9);
         }
         prop_assert!(hits.is_sorted_by(|a, b| a.score >= b.score));
+    }
+
+    #[test]
+    fn a_fused_ranking_agrees_with_scoring_every_chunk(
+        documents in prop::collection::vec(made(), 0..40),
+        query in "([abcdefx] |ad ){0,4}",
+        k in prop::sample::select(vec![0usize, 1, 2, 7, usize::MAX]),
+        arranged in any::<bool>(),
+    ) {
+        let corpus = corpus(&documents);
+        if let Some(vectors) = corpus.vectors().filter(|_| arranged) {
+            vectors.build(&Cancel::new(), None).unwrap();
+        }
+        let ask = |mode, k, embedding| {
+            let query = SearchQuery { text: &query, embedding, k, mode, filter: None };
+            alone(&corpus, &HashSet::new(), &query)
+        };
+        let embedding = vector(&query);
+        let keyword: HashMap<Uuid, f64> = ask(Mode::Keyword, usize::MAX, None).iter().map(|hit| (hit.chunk, hit.score)).collect();
+        let latest: HashMap<u8, &Made> = documents.iter().map(|made| (made.id, made)).collect();
+        let ceiling = naive_ceiling(&latest, &query);
+        let mut all: Vec<(f64, Uuid, i32, Uuid)> = Vec::new();
+        for entry in latest.values().map(|made| made.entry()) {
+            for chunk in entry.chunks {
+                let cosine = 1.0 - Metric::Cosine.distance(embedding.as_slice(), chunk.embedding.as_slice());
+                let words = keyword.get(&chunk.id).copied().unwrap_or(0.0);
+                all.push((-fuse(words, ceiling, cosine), entry.id, chunk.no, chunk.id));
+            }
+        }
+        // Sums in another order differ in their last digits.
+        let rounded = |score: f64| (score * 1e9).round() as i64;
+        all.sort_by_key(|one| (rounded(one.0), one.1, one.2));
+        all.truncate(k);
+        let hits = ask(Mode::Hybrid, k, Some((Space::default(), &embedding)));
+        let of_twin: Vec<(i64, Uuid)> = all.iter().map(|(score, .., chunk)| (rounded(-score), *chunk)).collect();
+        let mut found: Vec<(i64, Uuid, i32, Uuid)> = hits.iter().map(|hit| (-rounded(hit.score), hit.document, hit.chunk_no, hit.chunk)).collect();
+        found.sort();
+        let found: Vec<(i64, Uuid)> = found.into_iter().map(|(score, .., chunk)| (-score, chunk)).collect();
+        prop_assert_eq!(found, of_twin);
     }
 
     #[test]
@@ -309,4 +367,85 @@ fn vectors_of_two_models_are_never_compared() {
     for space in [Space(0), Space(1)] {
         assert_eq!(search(Some(&overlay), space).unwrap_err().code(), Code::DataException);
     }
+}
+
+/// Numbers in a few directions, as those of texts are.
+fn direction(i: usize) -> Embedding {
+    let mut state = (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
+    let mut number = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    let group = i % 12;
+    let numbers = (0..24).map(|d| number() + f32::from(u8::from(d % 12 == group)));
+    Embedding::new(numbers.collect::<Vec<f32>>()).unwrap()
+}
+
+#[test]
+fn a_graph_gives_what_comparing_all_gives() {
+    const DOCUMENTS: usize = 2_000;
+    let entry = |i: usize, of: usize| DocumentEntry {
+        id: Uuid::from_u128(i as u128 + 1),
+        title: String::new(),
+        metadata: Arc::new(json!({ "part": i % 100 })),
+        space: Space::default(),
+        chunks: vec![ChunkEntry {
+            id: Uuid::from_u128((i as u128 + 1) << 64),
+            no: 0,
+            terms: Terms::of(&format!("word{} word{}", i % 7, i % 300)),
+            embedding: direction(of),
+        }],
+    };
+    let mut corpus = Corpus::default();
+    (0..DOCUMENTS).for_each(|i| corpus.upsert(entry(i, i)).unwrap());
+    let vectors = corpus.vectors().unwrap();
+    assert!(vectors.build(&Cancel::new(), None).unwrap() && vectors.in_graph() > DOCUMENTS / 2);
+    // Deleted and changed after the graph was built.
+    let mut of: HashMap<usize, usize> = (0..DOCUMENTS).map(|i| (i, i)).collect();
+    for i in (0..DOCUMENTS).step_by(50) {
+        of.remove(&i);
+        assert!(corpus.remove(entry(i, i).id));
+        of.insert(i + 1, i + 100_000);
+        corpus.upsert(entry(i + 1, i + 100_000)).unwrap();
+    }
+    let none = HashSet::new();
+    let layers = Layers {
+        base: &corpus,
+        overlay: None,
+        hidden: &none,
+    };
+    for (i, now) in &of {
+        let found = layers
+            .nearest(Metric::Cosine, direction(*now).as_slice(), 1, None)
+            .unwrap();
+        assert_eq!(found[0].document, entry(*i, *i).id, "every stored vector finds itself");
+    }
+    let (mut found, mut wanted) = (0, 0);
+    for query in (0..100).map(|i| direction(i + 500_000)) {
+        for part in [None, Some(7), Some(100)] {
+            let filter = part.map(|part| Filter::new(json!({ "part": part })).unwrap());
+            let mut all: Vec<(f64, Uuid)> = of
+                .iter()
+                .filter(|(i, _)| part.is_none_or(|part| *i % 100 == part))
+                .map(|(i, now)| {
+                    let distance = Metric::Cosine.distance(query.as_slice(), direction(*now).as_slice());
+                    (distance, entry(*i, *i).id)
+                })
+                .collect();
+            all.sort_by(|a, b| a.0.total_cmp(&b.0));
+            all.truncate(10);
+            let near = layers
+                .nearest(Metric::Cosine, query.as_slice(), 10, filter.as_ref())
+                .unwrap();
+            assert_eq!(near.len(), all.len());
+            wanted += all.len();
+            found += near
+                .iter()
+                .filter(|near| all.iter().any(|(_, id)| *id == near.document))
+                .count();
+        }
+    }
+    assert!(found * 1000 >= wanted * 995, "{found} of {wanted}");
 }

@@ -29,4 +29,5 @@ mod stemmer;
 pub mod terms;
 pub mod tokens;
 pub mod trust;
+mod view;
 pub mod webhook;

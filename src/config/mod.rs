@@ -17,7 +17,7 @@ use std::{
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::setting::{
-    Given, PREFIX, Places, SETTINGS, Setting, Source, address, boolean, is_foreign, key_bytes, log_level,
+    Given, PREFIX, Places, SETTINGS, Setting, Source, address, boolean, bytes, is_foreign, key_bytes, log_level,
 };
 use self::setting::{mebibytes, password, region, setting, unknown, variable, wrong};
 use crate::{limits, tenant::MasterKey, wire::TlsFiles};
@@ -59,6 +59,8 @@ pub struct Config {
     pub admin_password: Option<String>,
     /// Free disk space below which writes are refused, in bytes.
     pub min_free_bytes: u64,
+    /// Bytes that the vectors of all tenants may take in memory.
+    pub vector_memory: usize,
     /// How much is logged to stderr.
     pub log_level: LogLevel,
 }
@@ -171,13 +173,16 @@ struct ServeFlags {
     /// Refuse writes when the disk has less free than this [default: 256]
     #[arg(long, value_name = "MIB")]
     min_free_mib: Option<String>,
+    /// Memory for the vectors of all tenants, such as 8GiB; the coldest go beyond it [default: half of the machine's]
+    #[arg(long, value_name = "BYTES")]
+    vector_memory: Option<String>,
     /// off, error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
 }
 
 impl ServeFlags {
-    fn given(self) -> [(&'static str, Option<String>); 11] {
+    fn given(self) -> [(&'static str, Option<String>); 12] {
         [
             ("data", self.data),
             ("listen", self.listen),
@@ -189,6 +194,7 @@ impl ServeFlags {
             ("config", self.config),
             ("master_key_file", self.master_key_file),
             ("min_free_mib", self.min_free_mib),
+            ("vector_memory", self.vector_memory),
             ("log_level", self.log_level),
         ]
     }
@@ -364,6 +370,7 @@ impl RawConfig {
             min_free_bytes: self
                 .checked("min_free_mib", mebibytes)?
                 .unwrap_or(limits::MIN_FREE_BYTES),
+            vector_memory: self.checked("vector_memory", bytes)?.unwrap_or_else(vector_memory),
             log_level: self.checked("log_level", log_level)?.unwrap_or(LogLevel::Info),
             admin_password: self.checked("admin_password", password)?,
             data: self.path("data").unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)),
@@ -392,6 +399,20 @@ impl RawConfig {
             .map_or_else(String::new, |g| format!(" ({})", g.source));
         Refusal::wrong(format!("{present}{from} is given without {absent}; TLS needs both"))
     }
+}
+
+/// A part of the memory that this machine has, or that this process may use if that is less.
+fn vector_memory() -> usize {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let kibibytes = total.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?;
+        kibibytes.checked_mul(1 << 10)
+    });
+    // Without a bound it says "max".
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max");
+    let group = group.ok().and_then(|text| text.trim().parse::<usize>().ok());
+    let least = machine.into_iter().chain(group).min();
+    least.map_or(limits::VECTOR_MEMORY_BYTES, |bytes| bytes / limits::VECTOR_MEMORY_SHARE)
 }
 
 fn read_file(path: &Path) -> Result<Vec<(&'static str, Given)>, Refusal> {

@@ -82,6 +82,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         places: Places::Everywhere,
     },
     Setting {
+        name: "vector_memory",
+        allowed: "bytes, from 1MiB on, such as 512MiB or 8GiB",
+        places: Places::Everywhere,
+    },
+    Setting {
         name: "log_level",
         allowed: "off, error, warn, info, debug or trace",
         places: Places::Everywhere,
@@ -202,6 +207,21 @@ pub(super) fn mebibytes(setting: &'static Setting, given: &Given) -> Result<u64,
     match given.text.parse::<u64>() {
         Ok(mib @ 1..=1_048_576) => Ok(mib << 20),
         _ => Err(wrong(setting, given, "is not such a number")),
+    }
+}
+
+/// A number of bytes; with KiB, MiB, GiB or TiB after it of so many.
+pub(super) fn bytes(setting: &'static Setting, given: &Given) -> Result<usize, Refusal> {
+    const UNITS: [(&str, u32); 4] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let text = given.text.as_str();
+    let unit = UNITS.iter().find(|(unit, _)| text.ends_with(unit));
+    let (number, shift) = unit.map_or((text, 0), |(unit, shift)| (&text[..text.len() - unit.len()], *shift));
+    // Without a sign, which `parse` would take.
+    let plain = number.bytes().all(|b| b.is_ascii_digit());
+    let bytes = number.parse::<usize>().ok().filter(|_| plain);
+    match bytes.and_then(|bytes| bytes.checked_mul(1 << shift)) {
+        Some(bytes) if bytes >= 1 << 20 => Ok(bytes),
+        _ => Err(wrong(setting, given, "is not such a number of bytes")),
     }
 }
 

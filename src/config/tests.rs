@@ -67,6 +67,7 @@ fn defaults_are_local_and_safe() {
     assert!(config.tls.is_none() && !config.require_tls);
     assert!(matches!(config.master_key, MasterKey::File(None)));
     assert_eq!(config.min_free_bytes, limits::MIN_FREE_BYTES);
+    assert!(config.vector_memory >= 64 << 20, "{}", config.vector_memory);
     assert_eq!(config.log_level, LogLevel::Info);
     assert_eq!(config.admin_password, None);
 }
@@ -101,6 +102,17 @@ fn a_wrong_setting_is_named_with_its_source_and_what_is_allowed() {
         &["log_level (--log-level)", "off, error"],
     );
     refused(&["--min-free-mib", "0"], &[], &["min_free_mib", "1 to 1048576"]);
+    for (text, bytes) in [
+        ("1MiB", 1 << 20),
+        ("1048576", 1 << 20),
+        ("3GiB", 3 << 30),
+        ("2048KiB", 2 << 20),
+    ] {
+        assert_eq!(serve(&["--vector-memory", text], &[]).unwrap().vector_memory, bytes);
+    }
+    for text in ["1048575", "1", "GiB", "+5GiB", "1.5GiB", "8G", "99999999999TiB"] {
+        refused(&["--vector-memory", text], &[], &["vector_memory", "512MiB", text]);
+    }
     refused(&["--min-free-mib=-5"], &[], &["-5", "--min-free-mib"]);
     refused(&["--region", "Mars!"], &[], &["region", "a-z"]);
     refused(&["--bogus"], &[], &["--bogus"]);

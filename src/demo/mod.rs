@@ -11,10 +11,10 @@ use std::{
 };
 
 use bulkhead::{
-    ai::trust::Authorities,
     config::DemoConfig,
     limits,
     server::ServerOptions,
+    sql::EngineOptions,
     tenant::{MasterKey, OpenOptions},
 };
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, config::SslMode};
@@ -122,7 +122,7 @@ async fn start(config: &DemoConfig, admin_password: &str, page: &mut Page) -> Re
         tls: None,
         require_tls: false,
     };
-    let running = Running::start(open, &listen, Authorities::default()).await?;
+    let running = Running::start(open, &listen, EngineOptions::default()).await?;
     page.fact("listening on", &running.address.to_string());
     page.fact("data in", &config.data.display().to_string());
     Ok(running)

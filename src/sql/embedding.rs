@@ -258,7 +258,7 @@ impl TenantWorld {
     }
 
     async fn adopt(&self, wanted: &Wanted) -> Result<Arc<Spaces>> {
-        let (embeddings, index) = (&self.state.embeddings, self.state.index().await?.clone());
+        let (embeddings, index) = (&self.state.embeddings, self.state.index().await?);
         let alone = embeddings.alone().await;
         let spaces = embeddings.current()?;
         // Another session may have been first, with a document or with this.

@@ -40,6 +40,7 @@ use crate::{
     limits,
     policy::audit,
     tenant::{Directory, PerTenant, Tenant},
+    vector::{self, Pool},
 };
 
 /// Everything that sessions share.
@@ -54,12 +55,31 @@ pub struct Engine {
     pub(super) gate: Gate,
     pub(super) webhooks: Arc<Webhooks>,
     pub(super) providers: Cached<Providers>,
+    /// What the vectors of all tenants share.
+    pool: Arc<Pool>,
     /// Wakes the work that embeds documents anew.
     pub(super) reembed: Notify,
     /// What the operator's sessions start from: query memory of theirs together.
     pub(super) operator_state: SessionState,
     /// Held from the checks of a change to the operator's tables to its commit.
     pub(super) operator_writes: tokio::sync::Mutex<()>,
+}
+
+/// What an engine may be told.
+pub struct EngineOptions {
+    /// Certificates of these are trusted at providers and webhooks, too.
+    pub authorities: Authorities,
+    /// Bytes that the vectors of all tenants may take in memory.
+    pub vector_memory: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            authorities: Authorities::default(),
+            vector_memory: limits::VECTOR_MEMORY_BYTES,
+        }
+    }
 }
 
 impl std::fmt::Debug for Engine {
@@ -85,17 +105,19 @@ impl Engine {
     /// # Errors
     /// Those of the directory.
     pub fn new(directory: Arc<Directory>) -> Result<Arc<Self>> {
-        Self::trusting(directory, Authorities::default())
+        Self::with(directory, EngineOptions::default())
     }
 
-    /// The same; certificates of these authorities are trusted at providers and webhooks, too.
+    /// The same with options.
     ///
     /// # Errors
     /// Those of the directory.
-    pub fn trusting(directory: Arc<Directory>, authorities: Authorities) -> Result<Arc<Self>> {
+    pub fn with(directory: Arc<Directory>, options: EngineOptions) -> Result<Arc<Self>> {
+        let authorities = options.authorities;
         directory.seed(ledger::defaults()?)?;
         // The tokenizer's table takes a fifth of a second to load; the first statement need not wait.
         std::thread::spawn(|| tokens::count_tokens("warm"));
+        std::thread::spawn(vector::calibrate);
         let shared = Shared::new()?;
         Ok(Arc::new(Self {
             directory,
@@ -109,6 +131,7 @@ impl Engine {
             gate: Gate::new(Upstreams::trusting(authorities.clone())),
             webhooks: Arc::new(Webhooks::trusting(authorities)),
             providers: Cached::default(),
+            pool: Pool::new(options.vector_memory),
             reembed: Notify::new(),
             operator_writes: tokio::sync::Mutex::default(),
         }))
@@ -209,7 +232,7 @@ impl Engine {
         let mut new = false;
         let state = self.tenants.open(tenant, || {
             new = true;
-            TenantState::new(meter)
+            TenantState::new(meter, &self.pool)
         });
         if new {
             self.reembed.notify_one();

@@ -33,6 +33,7 @@ mod functions;
 mod gateway;
 mod guard;
 mod hoist;
+mod index;
 mod jobs;
 mod kept;
 mod listen;
@@ -67,7 +68,7 @@ mod yielding;
 
 pub use commitment::{Commitment, HOLD_TICK, Hold};
 pub use copy::{CopyAnswer, CopyFormat, CopyKind, CopyTarget, Header};
-pub use engine::Engine;
+pub use engine::{Engine, EngineOptions};
 pub use guard::Parsed;
 pub use listen::Notification;
 pub(crate) use pg::json;

@@ -256,7 +256,7 @@ impl Work {
     }
 
     async fn run(&mut self) -> Result<(), Stop> {
-        let index = self.state.index().await?.clone();
+        let index = self.state.index().await?;
         let (mut ids, chunks) = index.documents();
         ids.sort_unstable();
         (self.job.done, self.job.total) = (0, chunks as i64);

@@ -3,16 +3,13 @@
 //! A session's tables, functions and plans hold a [`World`]: of one tenant, or of the operator.
 //! There is no way from one to another, because there is no value that names two.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use datafusion::execution::SessionState;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::sync::{OnceCell, broadcast};
 use uuid::Uuid;
 
@@ -22,6 +19,7 @@ use super::{
     embedding::Embeddings,
     engine::Engine,
     functions::sequences::Given,
+    index::{Index, IndexCell},
     listen::{self, Told},
     settings::CallSettings,
     statement::Desk,
@@ -46,6 +44,7 @@ use crate::{
     policy::audit::Log,
     table::{Owner, Tables},
     tenant::{Operator, Role, Table, Tenant, User},
+    vector::Pool,
 };
 
 /// What a session reaches.
@@ -182,7 +181,7 @@ impl TenantWorld {
     ) -> Result<Option<T>> {
         let index = self.state.index().await?;
         index.catch_up();
-        let corpus = index.corpus.read();
+        let corpus = index.corpus();
         let tx = self.tx.lock();
         if corpus.space() != space || tx.has_strays(space) {
             return Ok(None);
@@ -272,13 +271,11 @@ pub(super) struct TenantState {
     pub(super) epoch: Arc<CorpusEpoch>,
     /// Which model its vectors are from.
     pub(super) embeddings: Embeddings,
-    index: OnceCell<Arc<Index>>,
+    index: Arc<IndexCell>,
     /// Its own tables.
     pub(super) tables: OnceCell<Arc<Tables>>,
-    /// Vectors of these in memory.
+    /// Vectors of its own tables in memory.
     pub(super) vectors: Arc<Vectors>,
-    /// Commits to apply to the index, in commit order; `None` until someone loads it.
-    changes: Arc<Mutex<Option<VecDeque<Change>>>>,
 }
 
 impl std::fmt::Debug for TenantState {
@@ -287,14 +284,9 @@ impl std::fmt::Debug for TenantState {
     }
 }
 
-/// A tenant's search index and the commits it has yet to take in.
-pub(super) struct Index {
-    corpus: RwLock<Corpus>,
-    changes: Arc<Mutex<Option<VecDeque<Change>>>>,
-}
-
 impl TenantState {
-    pub(super) fn new(meter: Arc<Meter>) -> Self {
+    pub(super) fn new(meter: Arc<Meter>, pool: &Arc<Pool>) -> Self {
+        let (queue, tenant) = (pool.queue(), meter.tenant().clone());
         Self {
             template: OnceLock::new(),
             connections: AtomicUsize::new(0),
@@ -310,10 +302,9 @@ impl TenantState {
             embeddings: Embeddings::new(meter.tenant().clone()),
             log: Arc::new(Log::new(meter.tenant().clone())),
             meter,
-            index: OnceCell::new(),
+            index: IndexCell::new(pool, queue.clone()),
             tables: OnceCell::new(),
-            vectors: Arc::default(),
-            changes: Arc::default(),
+            vectors: Vectors::new(tenant, queue, pool.clone()),
         }
     }
 
@@ -326,30 +317,16 @@ impl TenantState {
         })
     }
 
-    /// The tenant's index, built from its rows at first use.
-    pub(super) async fn index(&self) -> Result<&Arc<Index>> {
-        self.index
-            .get_or_try_init(|| async {
-                // From here on commits queue up; the scan may already contain them, and applying
-                // them again changes nothing.
-                self.changes.lock().get_or_insert_default();
-                let tenant = self.meter.tenant().clone();
-                let space = self.embeddings.current()?.active.space;
-                let loaded = tokio::task::spawn_blocking(move || load(&tenant, space));
-                // What lacks a vector was written while this ran: it queues up.
-                let (corpus, _) = loaded.await.map_err(Error::internal)??;
-                Ok(Arc::new(Index {
-                    corpus: RwLock::new(corpus),
-                    changes: self.changes.clone(),
-                }))
-            })
-            .await
+    /// The tenant's index, built from its rows where it is not in memory.
+    pub(super) async fn index(&self) -> Result<Arc<Index>> {
+        let space = || Ok(self.embeddings.current()?.active.space);
+        self.index.get(self.meter.tenant(), space).await
     }
 
     /// A callback for a batch: queues its changes for the index once they are on disk, and ends the
     /// time of answers that were found before.
     pub(super) fn apply_when_durable(&self, changes: Vec<Change>) -> impl FnOnce() + Send + 'static {
-        let (queue, epoch) = (self.changes.clone(), self.epoch.clone());
+        let (index, epoch) = (self.index.clone(), self.epoch.clone());
         let changed = self.embeddings.changed.clone();
         move || {
             if changes.is_empty() {
@@ -358,9 +335,7 @@ impl TenantState {
             if let Some(changed) = changed.lock().as_mut() {
                 changed.extend(changes.iter().map(Change::document));
             }
-            if let Some(queue) = queue.lock().as_mut() {
-                queue.extend(changes);
-            }
+            index.queue(changes);
             // Only now: whoever reads the new epoch searches with these changes.
             epoch.advance();
         }
@@ -420,50 +395,6 @@ pub(super) struct Connection(Arc<TenantState>);
 impl Drop for Connection {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Index {
-    /// Takes in the commits that are on disk. The queue is emptied under the index's own lock, so
-    /// that two readers cannot apply two commits in the wrong order.
-    pub(super) fn catch_up(&self) {
-        if self.changes.lock().as_ref().is_none_or(VecDeque::is_empty) {
-            return;
-        }
-        let mut corpus = self.corpus.write();
-        let changes = self.changes.lock().as_mut().map(std::mem::take).unwrap_or_default();
-        for change in changes {
-            match change {
-                Change::Upsert(written) => {
-                    // Two first documents whose vectors differ in length; the others must be found all the same.
-                    if let Err(error) = corpus.upsert(written.entry.clone()) {
-                        tracing::error!(%error, document = %written.document.id, "a document could not be indexed");
-                    }
-                }
-                Change::Remove(id) => {
-                    corpus.remove(id);
-                }
-            }
-        }
-    }
-
-    /// The documents that it holds, and how many chunks they have.
-    pub(super) fn documents(&self) -> (Vec<Uuid>, usize) {
-        self.catch_up();
-        let corpus = self.corpus.read();
-        (corpus.ids().collect(), corpus.len())
-    }
-
-    /// Puts another corpus in its place, which holds all that is committed.
-    pub(super) fn replace(&self, corpus: Corpus) {
-        let mut held = self.corpus.write();
-        if let Some(changes) = self.changes.lock().as_mut() {
-            changes.clear();
-        }
-        let old = std::mem::replace(&mut *held, corpus);
-        drop(held);
-        // It may be large, and the committer waits.
-        std::thread::spawn(move || drop(old));
     }
 }
 

@@ -83,6 +83,12 @@ fn sweep_storage(shared: &Shared, storage: Oid) -> Result<()> {
         keys.iter().for_each(|key| batch.delete(Table::Rows, key));
         tenant.commit_blocking(batch)?;
     }
+    // One at a time: they are large.
+    for cell in tenant.scan(Table::Graphs, &prefix) {
+        let mut batch = tenant.batch();
+        batch.delete(Table::Graphs, &cell?.0);
+        tenant.commit_blocking(batch)?;
+    }
     for cell in tenant.scan(Table::BlockHeads, &prefix) {
         let (key, stored) = cell?;
         let head: Head = cells::decode(&stored.value)?;

@@ -12,6 +12,7 @@
 //! BlockHeads  storage block             what the block holds
 //! Blocks      storage block column part
 //! Sequences   sequence                  the number it has reached
+//! Graphs      storage ...               derived from the vectors of a column; what follows is its maker's affair
 //! ```
 
 use super::schema::{Oid, RowId};

@@ -313,6 +313,11 @@ impl TableData {
         &self.0.def
     }
 
+    /// The number under which its rows are stored: another one when it was truncated or written anew.
+    pub fn storage(&self) -> Oid {
+        self.0.storage.number
+    }
+
     /// How many rows it has.
     pub fn rows(&self) -> u64 {
         self.0.count

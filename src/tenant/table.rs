@@ -76,6 +76,8 @@ tables! {
     Blocks = 24, "blocks", Tenant;
     /// Numbers that sequences have reached.
     Sequences = 25, "sequences", Tenant;
+    /// Graphs over vectors of tables, by storage, column and metric. Derived from rows.
+    Graphs = 26, "graphs", Tenant;
     /// The tenant's log; written only by [`Batch::append`](super::Batch::append).
     Audit = 40, "audit_log", Directory;
     /// Who exists; read and written only by the directory.

@@ -1,15 +1,13 @@
 //! Vectors: checked embeddings, distances, and nearest-neighbour search.
 //!
 //! Nothing here knows a tenant or touches a disk. An [`Embedding`] is finite and of a sane length,
-//! so that no later step has to ask; [`Metric`] has pgvector's meanings; an [`Arena`] holds vectors
-//! and answers by comparing all of them; a [`Shard`] holds those of one index and answers in the
-//! cheapest way that keeps the promised recall: by comparing all, by looking at codes of all, or by a
+//! so that no later step has to ask; [`Metric`] has pgvector's meanings; a [`Shard`] holds the vectors
+//! of one index and answers in the cheapest way that keeps the promised recall: by comparing all, by looking at codes of all, or by a
 //! walk in a graph, always with exact distances and always with as many rows as match.
 //!
 //! Only this folder names hnsw_rs, and only `kernel/` holds `unsafe` code.
 
 mod aligned;
-mod arena;
 mod build;
 mod codes;
 mod costs;
@@ -19,6 +17,7 @@ mod kernel;
 mod measure;
 mod metric;
 mod part;
+mod pool;
 mod rotation;
 mod rows;
 mod sealed;
@@ -26,18 +25,20 @@ mod search;
 mod shard;
 mod state;
 mod top;
+mod turns;
 
 #[cfg(test)]
 mod sealed_tests;
 #[cfg(test)]
 mod shard_tests;
 
-pub use arena::Arena;
 pub use build::Cancel;
 pub use costs::{calibrate, kernel_timings};
 pub use embedding::{Embedding, parse_vector};
 pub use metric::Metric;
+pub use pool::{Member, Pool, Share};
 pub use rows::RowSet;
 pub use search::{Fetch, Filter, Hit, Method, Options, RECALL, Trace};
 pub use shard::{Due, Memory, Moment, Shard};
 pub use top::TopK;
+pub use turns::{Queue, Tended, Turns};

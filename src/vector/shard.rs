@@ -72,6 +72,15 @@ impl Moment {
     pub fn expected(&self, query: &[f32], k: usize, options: &Options) -> Option<Method> {
         self.0.expected(query, k, options)
     }
+
+    /// Calls back with the exact distance of each row by any metric, in no order.
+    ///
+    /// # Errors
+    /// [`DataException`](crate::error::Code::DataException) for a vector of another length,
+    /// [`Internal`](crate::error::Code::Internal) where vectors are not in memory.
+    pub fn scan(&self, metric: Metric, query: &[f32], visit: impl FnMut(u64, f64)) -> Result<()> {
+        self.0.scan(metric, query, visit)
+    }
 }
 
 /// What a shard occupies.
@@ -234,10 +243,18 @@ impl Shard {
     /// # Errors
     /// What `fetch` fails with, [`Internal`](crate::error::Code::Internal) where it is needed and absent.
     pub fn work(&self, cancel: &Cancel, fetch: Option<Fetch>) -> Result<bool> {
+        self.work_with(cancel, fetch, &mut || ())
+    }
+
+    /// The same; `pause` is called every few milliseconds, and may take its time.
+    ///
+    /// # Errors
+    /// As [`Shard::work`].
+    pub fn work_with(&self, cancel: &Cancel, fetch: Option<Fetch>, pause: &mut dyn FnMut()) -> Result<bool> {
         match self.due() {
             None => Ok(false),
             Some(Due::Code) => Ok(self.code_tail()),
-            Some(Due::Build) => self.build(cancel, fetch),
+            Some(Due::Build) => self.build_with(cancel, fetch, pause),
         }
     }
 
@@ -247,6 +264,10 @@ impl Shard {
     /// # Errors
     /// As [`Shard::work`].
     pub fn build(&self, cancel: &Cancel, fetch: Option<Fetch>) -> Result<bool> {
+        self.build_with(cancel, fetch, &mut || ())
+    }
+
+    fn build_with(&self, cancel: &Cancel, fetch: Option<Fetch>, pause: &mut dyn FnMut()) -> Result<bool> {
         let Some(_building) = self.building.try_lock() else {
             return Ok(false);
         };
@@ -257,7 +278,7 @@ impl Shard {
             self.pinned.store(sources.len(), Ordering::Relaxed);
             sources
         };
-        let built = self.build_of(&sources, cancel, fetch);
+        let built = self.build_of(&sources, cancel, fetch, pause);
         let done = match built {
             Ok(Some(part)) => {
                 let _coding = self.coding.lock();
@@ -271,7 +292,13 @@ impl Shard {
         done
     }
 
-    fn build_of(&self, sources: &[Held], cancel: &Cancel, fetch: Option<Fetch>) -> Result<Option<Part>> {
+    fn build_of(
+        &self,
+        sources: &[Held],
+        cancel: &Cancel,
+        fetch: Option<Fetch>,
+        pause: &mut dyn FnMut(),
+    ) -> Result<Option<Part>> {
         let fetched = fetched(sources, self.dimensions, fetch)?;
         let rows = rows_of(sources, &fetched, self.dimensions)?;
         if rows.is_empty() {
@@ -281,6 +308,7 @@ impl Shard {
         drop(rows);
         let mut pause = || {
             self.code_tail();
+            pause();
         };
         let Some(mut graph) = build::build(&part.codes, cancel, &mut pause) else {
             return Ok(None);
@@ -379,6 +407,16 @@ impl Shard {
         if let Some(made) = made {
             state.parts.insert(at.unwrap_or(state.parts.len()), made);
         }
+    }
+
+    /// Takes over the rows of another shard for the same vectors, in place of its own. Not while work goes on.
+    pub fn take_over(&self, other: Shard) {
+        debug_assert_eq!((self.metric, self.dimensions), (other.metric, other.dimensions));
+        let _building = self.building.lock();
+        let _coding = self.coding.lock();
+        let mut located = self.writer.lock();
+        *located = other.writer.into_inner();
+        *self.state.write() = other.state.into_inner();
     }
 
     /// Keeps only codes and graphs in memory; searches then need [`Options::fetch`]. Rows that have

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Metric;
+use super::embedding::check_dimensions;
 use super::part::Part;
+use super::{Metric, kernel};
+use crate::error::{Error, Result};
 
 /// Rows of one piece of the tail. Few in tests, so that small ones come through every step.
 pub(super) const SEGMENT_ROWS: usize = if cfg!(test) { 8 } else { 256 };
@@ -234,6 +236,30 @@ impl State {
         self.remove(id, located);
         let number = self.tail.push(id, vector, squared);
         located.0.insert(id, number);
+    }
+
+    /// Calls back with the exact distance of each row by any metric, in no order.
+    ///
+    /// # Errors
+    /// [`DataException`](crate::error::Code::DataException) for a vector of another length,
+    /// [`Internal`](crate::error::Code::Internal) where vectors are not in memory.
+    pub fn scan(&self, metric: Metric, query: &[f32], mut visit: impl FnMut(u64, f64)) -> Result<()> {
+        check_dimensions(self.dimensions, query.len())?;
+        let kernel = kernel::best();
+        let length = (kernel.dot)(query, query);
+        let distance = |vector: &[f32], squared| metric.between(kernel, query, length, vector, squared);
+        for held in &self.parts {
+            let exact = held.part.exact.as_ref();
+            let exact = exact.ok_or_else(|| Error::internal("vectors are not in memory"))?;
+            for node in 0..held.part.nodes() {
+                let distance = distance(exact.vectors.row(node), exact.squared[node]);
+                let slots = held.part.ids.slots(node).filter(|slot| !held.dead.contains(*slot));
+                slots.for_each(|slot| visit(held.part.ids.ids[slot], distance));
+            }
+        }
+        self.tail
+            .each(|id, vector, squared| visit(id, distance(vector, squared)));
+        Ok(())
     }
 
     pub fn memory(&self) -> usize {

@@ -10,7 +10,8 @@
 //!
 //! Reading: [`provider`], [`scan`], [`lookup`], [`point`]; [`origin`]: whose columns a result has; [`security`]: what row policies let pass; [`nearest`]: `vector_search`;
 //! [`ranked`]: the rows nearest to a vector, found in [`shards`] of vectors in memory, or by [`exact`] comparison, by
-//! a scan ([`nearest_scan`]) or directly ([`search`]); [`direct`]: what needs no plan at each run
+//! a scan ([`nearest_scan`]) or directly ([`search`]); [`direct`]: what needs no plan at each run; [`graphs`]: what of
+//! shards is stored
 //!
 //! Writing:
 //! - [`pieces`], [`compute`]: parts of a statement planned alone, and computed over rows at hand
@@ -39,6 +40,7 @@ mod drop;
 mod exact;
 mod expressions;
 mod foreign;
+mod graphs;
 mod index;
 mod insert;
 pub(super) mod locking;

@@ -154,7 +154,7 @@ impl ExecutionPlan for NearestScan {
                 None => Access::Scan(Vec::new()),
             };
             let scan = TableScanExec::new(sought.data.clone(), columns, access, row_at, None, schema);
-            Ok::<_, DataFusionError>(scan.execute(partition, context)?)
+            scan.execute(partition, context)
         };
         let rows = futures::stream::once(rows).try_flatten().boxed();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows)))

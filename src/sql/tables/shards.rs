@@ -9,28 +9,41 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
     },
 };
 
 use parking_lot::Mutex;
 
-use super::exact::{self, Column};
+use super::{
+    exact::{self, Column},
+    graphs::Graphs,
+};
 use crate::{
     codec::pgtype::{PgType, Scalar},
-    error::Result,
+    error::{Error, Result},
     limits,
     table::{
         TableData, Tables,
         schema::{ColumnDef, Oid, RowId},
     },
-    vector::{Cancel, Embedding, Filter, Hit, Method, Metric, Moment, Options, RowSet, Shard, Trace},
+    tenant::Tenant,
+    vector::{
+        Cancel, Due, Embedding, Filter, Hit, Member, Method, Metric, Moment, Options, Pool, Queue, RowSet, Shard,
+        Share, Tended, Trace,
+    },
 };
 
-/// The shards of one tenant. Filled at first use, derived from rows, gone with the process.
-#[derive(Default)]
-pub(in crate::sql) struct Vectors(Mutex<HashMap<Key, Arc<Kept>>>);
+/// The shards of one tenant. Filled at first use, derived from rows; their graphs are stored.
+pub(in crate::sql) struct Vectors {
+    tenant: Tenant,
+    shards: Mutex<HashMap<Key, Arc<Kept>>>,
+    /// Where they are arranged.
+    queue: Arc<Queue>,
+    pool: Arc<Pool>,
+    me: Weak<Vectors>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -41,16 +54,18 @@ struct Key {
 
 /// One shard.
 struct Kept {
-    shard: Shard,
+    key: Key,
+    home: Weak<Vectors>,
+    shard: Tended,
+    /// What it takes of the memory for all vectors.
+    share: Share,
     /// The moment that it holds; `None` until it is filled.
     moment: Mutex<Option<Arc<TableData>>>,
     /// Held by who takes it to another moment.
     moving: Mutex<()>,
     /// Whether it will be made to follow a commit.
     scheduled: AtomicBool,
-    /// Whether a thread works on it.
-    working: AtomicBool,
-    /// Ends that work.
+    /// Ends the filling.
     cancel: Cancel,
 }
 
@@ -110,13 +125,13 @@ impl Found {
 
 impl std::fmt::Debug for Vectors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Vectors({} shards)", self.0.lock().len())
+        write!(f, "Vectors({} shards)", self.shards.lock().len())
     }
 }
 
 impl Drop for Vectors {
     fn drop(&mut self) {
-        self.0.get_mut().values().for_each(|kept| kept.cancel.cancel());
+        self.shards.get_mut().values().for_each(|kept| kept.cancel.cancel());
     }
 }
 
@@ -131,10 +146,21 @@ pub(super) fn dimensions(column: &ColumnDef) -> Option<usize> {
 }
 
 impl Vectors {
+    /// None yet.
+    pub(in crate::sql) fn new(tenant: Tenant, queue: Arc<Queue>, pool: Arc<Pool>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            tenant,
+            shards: Mutex::default(),
+            queue,
+            pool,
+            me: me.clone(),
+        })
+    }
+
     /// Whether a search takes no longer than what may run on an async thread.
     pub(super) fn is_quick(&self, seen: &Seen, wanted: &Wanted) -> bool {
         let key = Key::of(&seen.view, wanted);
-        let Some(kept) = self.0.lock().get(&key).cloned() else {
+        let Some(kept) = self.shards.lock().get(&key).cloned() else {
             return false;
         };
         let same = |moment: &Arc<TableData>| moment.is(&seen.view);
@@ -143,7 +169,7 @@ impl Vectors {
 
     /// How a shard would be searched for all rows, as far as that is known before a search; for EXPLAIN.
     pub(super) fn expected(&self, view: &TableData, wanted: &Wanted) -> Option<Method> {
-        let kept = self.0.lock().get(&Key::of(view, wanted)).cloned()?;
+        let kept = self.shards.lock().get(&Key::of(view, wanted)).cloned()?;
         let (_, moment) = kept.now()?;
         let options = Options {
             ef: wanted.ef,
@@ -237,50 +263,97 @@ impl Vectors {
         if length != Some(wanted.query.len()) || latest.rows() < limits::SHARD_ROWS {
             return Ok(None);
         }
-        let kept = {
-            let mut all = self.0.lock();
-            match all.get(&key) {
-                Some(kept) => kept.clone(),
-                None => {
-                    let others: usize = all.values().map(|kept| kept.shard.memory().bytes).sum();
-                    if others.saturating_add(bytes(latest, wanted.query.len())) > limits::SHARD_BYTES {
-                        return Ok(None);
-                    }
-                    let kept = Arc::new(Kept::new(wanted.metric, wanted.query.len()));
-                    all.insert(key, kept.clone());
-                    kept
+        let known = self.shards.lock().get(&key).cloned();
+        let kept = match known {
+            Some(kept) => kept,
+            None if bytes(latest, wanted.query.len()) > self.pool.limit() => return Ok(None),
+            None => {
+                let (kept, new) = self.add(key, wanted.query.len());
+                // Reading it may take longer than to compare all this once.
+                if new
+                    && Graphs::of(&self.tenant, latest.storage(), key.column, key.metric)
+                        .exist()
+                        .unwrap_or(true)
+                {
+                    self.fill_aside(key, kept, latest.clone());
+                    return Ok(None);
                 }
+                kept
             }
         };
+        kept.share.touch();
         Ok(match self.take_to(key, &kept, latest)? {
             State::Filled => Some(kept),
             State::Filling | State::Stale => None,
         })
     }
 
+    /// A shard without rows; whether it is new.
+    fn add(&self, key: Key, dimensions: usize) -> (Arc<Kept>, bool) {
+        let kept = {
+            let mut all = self.shards.lock();
+            if let Some(kept) = all.get(&key) {
+                return (kept.clone(), false);
+            }
+            let kept = Arc::new(Kept::new(key, self.me.clone(), dimensions, self.pool.share()));
+            all.insert(key, kept.clone());
+            kept
+        };
+        let member: Arc<dyn Member> = kept.clone();
+        self.pool.join(Arc::downgrade(&member));
+        let arranged = Arc::downgrade(&kept);
+        kept.shard.when_arranged(move |done| {
+            if let Some(kept) = arranged.upgrade() {
+                kept.arranged(done);
+            }
+        });
+        (kept, true)
+    }
+
+    /// Fills a shard while vectors are compared one by one.
+    fn fill_aside(&self, key: Key, kept: Arc<Kept>, latest: Arc<TableData>) {
+        let vectors = self.me.clone();
+        let fill = move || {
+            if let Some(vectors) = vectors.upgrade()
+                && let Err(error) = vectors.take_to(key, &kept, &latest)
+            {
+                tracing::warn!(%error, "vectors could not be read; it is tried again at the next search");
+            }
+        };
+        // If there is no thread the next search fills it.
+        if let Err(error) = std::thread::Builder::new().name("vectors-load".to_owned()).spawn(fill) {
+            tracing::warn!(%error, "vectors are not read in the background: there is no thread for it");
+        }
+    }
+
     /// Brings a shard up to date, and forgets it where that is not possible.
     fn take_to(&self, key: Key, kept: &Arc<Kept>, latest: &Arc<TableData>) -> Result<State> {
-        let state = kept.take_to(latest, key.column);
+        let state = kept.take_to(latest, &self.tenant);
         match &state {
-            Ok(State::Filled) => kept.work(),
+            Ok(State::Filled) => {
+                kept.share.set(kept.shard.memory().bytes);
+                kept.shard.arrange(&self.queue);
+            }
             Ok(State::Filling) => {}
-            Ok(State::Stale) | Err(_) => self.forget(key, kept),
+            Ok(State::Stale) | Err(_) => drop(self.forget(key, kept)),
         }
         state
     }
 
-    fn forget(&self, key: Key, kept: &Arc<Kept>) {
-        let mut all = self.0.lock();
-        if all.get(&key).is_some_and(|now| Arc::ptr_eq(now, kept)) {
-            all.remove(&key);
-        }
+    /// Whether it was known.
+    fn forget(&self, key: Key, kept: &Kept) -> bool {
+        let mut all = self.shards.lock();
+        let known = all.get(&key).is_some_and(|now| std::ptr::eq(&raw const **now, kept));
+        let forgotten = if known { all.remove(&key) } else { None };
         drop(all);
         kept.cancel.cancel();
+        // Outside of the lock: it may be large.
+        forgotten.is_some()
     }
 
     /// To be called after a commit: shards of tables that are gone go, others follow soon.
     pub(in crate::sql) fn committed(self: &Arc<Self>, tables: &Arc<Tables>) {
-        let all: Vec<(Key, Arc<Kept>)> = match self.0.lock() {
+        let all: Vec<(Key, Arc<Kept>)> = match self.shards.lock() {
             all if all.is_empty() => return,
             all => all.iter().map(|(key, kept)| (*key, kept.clone())).collect(),
         };
@@ -326,6 +399,24 @@ impl Key {
     }
 }
 
+impl Member for Kept {
+    fn share(&self) -> &Share {
+        &self.share
+    }
+
+    fn evict(&self) -> bool {
+        self.home.upgrade().is_some_and(|home| home.forget(self.key, self))
+    }
+}
+
+/// Throws away what is stored of a shard and of no use: its rows are read, and its graph built, again.
+fn discard(graphs: &Graphs, error: &Error) {
+    tracing::warn!(%error, "a stored graph of vectors is thrown away");
+    if let Err(error) = graphs.remove() {
+        tracing::warn!(%error, "a stored graph of vectors could not be removed");
+    }
+}
+
 /// Bytes of a column's vectors.
 fn bytes(data: &TableData, dimensions: usize) -> usize {
     let rows = usize::try_from(data.rows()).unwrap_or(usize::MAX);
@@ -333,13 +424,15 @@ fn bytes(data: &TableData, dimensions: usize) -> usize {
 }
 
 impl Kept {
-    fn new(metric: Metric, dimensions: usize) -> Self {
+    fn new(key: Key, home: Weak<Vectors>, dimensions: usize, share: Share) -> Self {
         Self {
-            shard: Shard::new(metric, dimensions),
+            key,
+            home,
+            shard: Tended::new(Shard::new(key.metric, dimensions)),
+            share,
             moment: Mutex::new(None),
             moving: Mutex::new(()),
             scheduled: AtomicBool::new(false),
-            working: AtomicBool::new(false),
             cancel: Cancel::new(),
         }
     }
@@ -351,10 +444,11 @@ impl Kept {
     }
 
     /// Makes the shard hold another moment of its table.
-    fn take_to(&self, latest: &Arc<TableData>, column: u16) -> Result<State> {
+    fn take_to(&self, latest: &Arc<TableData>, tenant: &Tenant) -> Result<State> {
         if self.moment.lock().as_ref().is_some_and(|moment| moment.is(latest)) {
             return Ok(State::Filled);
         }
+        let column = self.key.column;
         let Some(_moving) = self.moving.try_lock() else {
             // What it holds meanwhile is as good.
             return Ok(match self.moment.lock().is_some() {
@@ -363,12 +457,13 @@ impl Kept {
             });
         };
         let length = latest.def().column_of(column).and_then(dimensions);
-        if length != Some(self.shard.dimensions()) || bytes(latest, self.shard.dimensions()) > limits::SHARD_BYTES {
+        let most = self.share.pool().limit();
+        if length != Some(self.shard.dimensions()) || bytes(latest, self.shard.dimensions()) > most {
             return Ok(State::Stale);
         }
         let before = self.moment.lock().clone();
         let Some(before) = before else {
-            return self.fill(latest, column);
+            return self.fill(latest, tenant);
         };
         let Some(changed) = latest.changed_since(&before, usize::MAX) else {
             return Ok(State::Stale);
@@ -399,67 +494,65 @@ impl Kept {
         Ok(State::Filled)
     }
 
-    fn fill(&self, latest: &Arc<TableData>, column: u16) -> Result<State> {
-        for batch in latest.scan(vec![column], Vec::new(), true) {
+    /// With the graph that is stored, where it is of these rows or most of them.
+    fn fill(&self, latest: &Arc<TableData>, tenant: &Tenant) -> Result<State> {
+        let graphs = Graphs::of(tenant, latest.storage(), self.key.column, self.key.metric);
+        let stored = graphs.read().unwrap_or_else(|error| {
+            discard(&graphs, &error);
+            None
+        });
+        let mut rows = Vec::new();
+        for batch in latest.scan(vec![self.key.column], Vec::new(), true) {
             if self.cancel.is_cancelled() {
                 return Ok(State::Stale);
             }
             let batch = Column::of(&batch?)?;
-            let rows = batch.vectors().map(|(row, vector)| Ok((row, Embedding::new(vector)?)));
-            self.shard.insert(&rows.collect::<Result<Vec<_>>>()?)?;
+            for (row, vector) in batch.vectors() {
+                rows.push((row, Embedding::new(vector)?));
+            }
+            if stored.is_none() {
+                self.shard.insert(&rows)?;
+                rows.clear();
+            }
+        }
+        if let Some(stored) = stored {
+            let given = rows.iter().map(|(row, vector)| (*row, vector));
+            match Shard::open(self.key.metric, self.shard.dimensions(), &stored, given) {
+                Ok(opened) => {
+                    tracing::info!(
+                        rows = opened.len(),
+                        in_graph = opened.in_graph(),
+                        "a stored graph of vectors was opened"
+                    );
+                    self.shard.take_over(opened);
+                }
+                Err(error) => {
+                    discard(&graphs, &error);
+                    self.shard.insert(&rows)?;
+                }
+            }
         }
         *self.moment.lock() = Some(latest.clone());
         Ok(State::Filled)
     }
 
-    /// Has a thread make searches faster, where something would and a processor is free for it.
-    fn work(self: &Arc<Self>) {
-        if self.shard.due().is_none() || self.working.swap(true, Ordering::Relaxed) {
+    /// After work on the shard: what it takes, and its graph if that is new, are told.
+    fn arranged(&self, done: Due) {
+        self.share.set(self.shard.memory().bytes);
+        if done != Due::Build {
             return;
         }
-        let kept = self.clone();
-        let work = move |_slot: Slot| {
-            while !kept.cancel.is_cancelled() {
-                match kept.shard.work(&kept.cancel, None) {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) => {
-                        tracing::error!(%error, "vectors in memory could not be arranged; they are compared one by one");
-                        break;
-                    }
-                }
-            }
-            kept.working.store(false, Ordering::Relaxed);
+        // As long as somebody holds the moment, what is stored of it is not swept.
+        let (Some(vectors), Some((base, _))) = (self.home.upgrade(), self.now()) else {
+            return;
         };
-        // A thread of its own: a build may take minutes, and the end of the process must not wait for it.
-        let begun = Slot::take().is_some_and(|slot| {
-            let thread = std::thread::Builder::new().name("vectors".to_owned());
-            thread.spawn(move || work(slot)).is_ok()
-        });
-        if !begun {
-            self.working.store(false, Ordering::Relaxed);
+        let graphs = Graphs::of(&vectors.tenant, base.storage(), self.key.column, self.key.metric);
+        let Some(sealed) = self.shard.sealed() else { return };
+        match graphs.write(&sealed) {
+            Ok(()) => tracing::info!(bytes = sealed.len(), "a graph of vectors was stored"),
+            Err(error) => {
+                tracing::warn!(%error, "a graph of vectors could not be stored; it is built again after a restart");
+            }
         }
-    }
-}
-
-/// The right to keep a processor busy: half of them are left to statements.
-struct Slot;
-
-static SLOTS: AtomicUsize = AtomicUsize::new(0);
-
-impl Slot {
-    fn take() -> Option<Self> {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let more = |taken: usize| (taken < (processors / 2).max(1)).then_some(taken + 1);
-        SLOTS
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .ok()
-            .map(|_| Self)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        SLOTS.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the tables: what a transaction and a restart see, against a store in memory and one on disk.
 
 mod altering;
+mod difference;
 mod folding;
 mod history;
 mod keeping;
