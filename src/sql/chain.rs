@@ -82,15 +82,13 @@ fn apart(query: &Query, parsed: &Parsed) -> Chain {
             continue;
         }
         let mut query = *cte.query;
-        let text = query.to_string();
-        let named = |other: &&Cte| text.contains(&other.alias.name.value);
-        let before: Vec<Cte> = plain.iter().filter(named).cloned().collect();
-        if !before.is_empty() || query.with.is_some() {
+        // All before it, for one may be read through another; what is not read costs no run.
+        if !plain.is_empty() || query.with.is_some() {
             let own = query.with.take().map(|own| own.cte_tables).unwrap_or_default();
             query.with = Some(With {
                 with_token: with.with_token.clone(),
                 recursive: with.recursive,
-                cte_tables: before.into_iter().chain(own).collect(),
+                cte_tables: plain.iter().cloned().chain(own).collect(),
             });
         }
         parts.push(Part {

@@ -22,6 +22,13 @@ acme> EXECUTE add(3, 'three');
 item|what
 3|three
 (1 row)
+# A part may read a query of the WITH through another one, also where a table has the name of that.
+acme> WITH log AS (SELECT 7 AS id), named AS (SELECT id FROM log), new AS (INSERT INTO item SELECT id, 'seven', 0 FROM named RETURNING id) DELETE FROM item WHERE id IN (SELECT id FROM new) OR name = 'nobody' RETURNING id;
+(0 rows)
+acme> DELETE FROM item WHERE name = 'seven' RETURNING id;
+id
+7
+(1 row)
 # What fails in one part undoes all of them.
 acme> WITH a AS (INSERT INTO log (item, what) VALUES (9, 'lost')), b AS (INSERT INTO item VALUES (4, 'four', -1)) SELECT 1;
 ERROR 23514
