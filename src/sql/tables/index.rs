@@ -94,7 +94,7 @@ impl Change<'_> {
         if stmt.name.is_none() {
             index.name = self.index_name(&table, &index);
         }
-        let added = vec![Added::Index(index.oid)];
+        let added = stmt.unique.then_some(Added::Unique(index.oid)).into_iter().collect();
         table.indexes.push(index);
         let oid = table.oid;
         self.put_table(table);
