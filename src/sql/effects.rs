@@ -65,6 +65,9 @@ impl Session {
     /// The transaction ended.
     pub(super) fn end_effects(&mut self, committed: bool) {
         self.marks.savepoints.clear();
+        if !committed {
+            self.world.desk().builds.lock().clear();
+        }
         self.end_listening(committed);
         self.cursors.end_transaction(committed);
         self.list_cursors();

@@ -49,6 +49,8 @@ mod rewrite;
 mod run;
 mod session;
 mod settings;
+#[cfg(test)]
+mod settings_tests;
 mod shown;
 mod spelling;
 mod startup;
@@ -74,4 +76,5 @@ pub use listen::Notification;
 pub(crate) use pg::json;
 pub use prepared::Prepared;
 pub use session::{Answer, Column, Notice, RowStream, RowTag, Session};
+pub use tables::builds::Builds;
 pub use yielding::Watch;

@@ -92,7 +92,8 @@ pub(in crate::sql) enum Ddl {
         names: Vec<String>,
         if_exists: bool,
     },
-    /// VACUUM, ANALYZE, REINDEX, CLUSTER: there is nothing to do, but what they name must exist.
+    /// VACUUM, ANALYZE, REINDEX, CLUSTER: what they name must exist. Graphs of indexes are built anew by REINDEX;
+    /// otherwise there is nothing to do.
     Maintain {
         tag: &'static str,
         kind: Kind,
@@ -303,6 +304,10 @@ pub(in crate::sql) enum AlterAny {
     RenameTo(String),
     SetSchema(String),
     OwnerTo(Who),
+    /// `SET (name = value, ...)` of an index.
+    SetOptions(Vec<(String, String)>),
+    /// `RESET (name, ...)` of an index.
+    ResetOptions(Vec<String>),
     /// Options without an effect here.
     Nothing,
 }
