@@ -68,7 +68,7 @@ fn links_are_chosen_from_as_many_candidates_as_were_asked_for() {
         graph.links.len()
     };
     let (few, many) = (links(6), links(200));
-    assert!(3 * few < 2 * many, "{few} links from few candidates, {many} from many");
+    assert!(5 * few < 4 * many, "{few} links from few candidates, {many} from many");
 }
 
 #[test]
@@ -116,4 +116,28 @@ fn a_build_tells_how_far_it_is() {
     assert!(worked.unwrap() && seen.len() > 20);
     assert!(seen.is_sorted() && seen.iter().all(|(done, total)| done <= total && *total == 2_000));
     assert_eq!(shard.progress(), None);
+}
+
+#[test]
+fn a_build_begins_again_when_something_else_is_asked_for() {
+    let rows = grouped(2_000, 16, 59);
+    let shard = built(Metric::L2, &rows);
+    shard.set_linking(Some(MANY));
+    let mut pauses = 0;
+    let worked = shard.work_with(&Cancel::new(), None, &mut || {
+        pauses += 1;
+        if pauses == 3 {
+            shard.set_linking(Some(FEW));
+        }
+    });
+    assert!(worked.unwrap());
+    assert_eq!((most_links(&shard), shard.due()), (6, None));
+    // And not when nothing is asked for any more.
+    shard.set_linking(Some(MANY));
+    let mut reached = 0;
+    let worked = shard.work_with(&Cancel::new(), None, &mut || {
+        shard.set_linking(None);
+        reached = reached.max(shard.progress().map_or(0, |(done, _)| done));
+    });
+    assert!(worked.unwrap() && reached > 1_900 && most_links(&shard) > 6);
 }

@@ -339,13 +339,23 @@ impl Shard {
         }
         let mut part = Part::of(self.metric, &self.rotation, self.dimensions, &rows);
         drop(rows);
-        let linking = self.linking.lock().unwrap_or_default();
-        let mut pause = || {
-            self.code_tail();
-            pause();
-        };
-        let Some(mut graph) = build::build(&part.codes, linking, cancel, &self.progress, &mut pause) else {
-            return Ok(None);
+        // What is asked for may change while it is built: then it begins again.
+        let mut graph = loop {
+            let linking = self.linking.lock().unwrap_or_default();
+            let (stop, mut outdated) = (Cancel::new(), false);
+            let mut pause = || {
+                self.code_tail();
+                outdated = self.linking.lock().is_some_and(|asked| asked != linking);
+                if outdated || cancel.is_cancelled() {
+                    stop.cancel();
+                }
+                pause();
+            };
+            match build::build(&part.codes, linking, &stop, &self.progress, &mut pause) {
+                Some(graph) => break graph,
+                None if outdated && !cancel.is_cancelled() => {}
+                None => return Ok(None),
+            }
         };
         graph.measured = measure(self.metric, self.dimensions, &part, &graph);
         part.graph = Some(Arc::new(graph));

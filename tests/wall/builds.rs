@@ -92,7 +92,9 @@ async fn an_index_is_built_when_it_is_made_and_only_its_tenant_sees_it() {
     let mut maker = server.raw(A, "owner").await;
     let making = tokio::spawn(async move { (maker.query(SLOW).await, maker) });
     let row = build(&client).await;
-    assert_eq!(row[3], ROWS.to_string());
+    // The newest few stay outside of the graph.
+    let total: usize = row[3].parse().expect("a number");
+    assert!((ROWS * 9 / 10..=ROWS).contains(&total), "{total}");
     let all = "SELECT datname, relid = 't'::regclass, index_relid = 't_slow'::regclass, command,
                blocks_done < blocks_total, tuples_done < tuples_total FROM pg_stat_progress_create_index";
     let seen = rows(&client, all).await;

@@ -22,6 +22,11 @@ use crate::{
 /// Operator classes of vectors: their name without the type's.
 const VECTOR_CLASSES: &[&str] = &["l2_ops", "ip_ops", "cosine_ops", "l1_ops"];
 
+/// pgvector's defaults.
+pub(super) const M: u16 = 16;
+pub(super) const EF_CONSTRUCTION: u16 = 64;
+pub(super) const LISTS: u32 = 100;
+
 impl Change<'_> {
     /// CREATE INDEX. The table and what was added; `None` where it exists already and that is no error.
     pub(super) async fn create_index(&mut self, stmt: &CreateIndex) -> Result<Option<(Oid, Vec<Added>)>> {
@@ -253,16 +258,19 @@ fn method(method: &str, options: &[(String, String)]) -> Result<IndexMethod> {
         "hash" => IndexMethod::Hash,
         "gin" => IndexMethod::Gin,
         "hnsw" => {
-            let (m, ef) = (number("m", 16, 2..=100)?, number("ef_construction", 64, 4..=1000)?);
+            let (m, ef) = (
+                number("m", M.into(), 2..=100)?,
+                number("ef_construction", EF_CONSTRUCTION.into(), 4..=1000)?,
+            );
             if ef < 2 * m {
                 let text = "ef_construction must be greater than or equal to 2 * m";
                 return Err(Error::new(Code::InvalidParameterValue, text));
             }
-            let (m, ef_construction) = (m.try_into().unwrap_or(16), ef.try_into().unwrap_or(64));
+            let (m, ef_construction) = (m.try_into().unwrap_or(M), ef.try_into().unwrap_or(EF_CONSTRUCTION));
             IndexMethod::Hnsw { m, ef_construction }
         }
         "ivfflat" => {
-            let lists = number("lists", 100, 1..=32_768)?.try_into().unwrap_or(100);
+            let lists = number("lists", LISTS.into(), 1..=32_768)?.try_into().unwrap_or(LISTS);
             IndexMethod::Ivfflat { lists }
         }
         "gist" | "spgist" | "brin" => {
