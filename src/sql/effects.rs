@@ -68,6 +68,7 @@ impl Session {
         if !committed {
             self.world.desk().builds.lock().clear();
         }
+        self.world.desk().passing.lock().clear();
         self.end_listening(committed);
         self.cursors.end_transaction(committed);
         self.list_cursors();

@@ -35,6 +35,7 @@ mod guard;
 mod hoist;
 mod index;
 mod jobs;
+mod judged;
 mod kept;
 mod listen;
 mod metering;

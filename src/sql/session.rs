@@ -487,6 +487,10 @@ impl Session {
             Err(error) => Err(error),
         };
         let outcome = match outcome {
+            Ok(()) => self.drop_passing().await,
+            Err(error) => Err(error),
+        };
+        let outcome = match outcome {
             Ok(()) => self.write().await,
             Err(error) => Err(error),
         };

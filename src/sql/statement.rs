@@ -20,6 +20,7 @@ use crate::{
     error::{Code, Error, Result},
     ledger::money::Nano,
     limits,
+    table::schema::Oid,
 };
 
 /// What a session and the functions it calls share.
@@ -33,6 +34,8 @@ pub(super) struct Desk {
     pub(super) channels: Mutex<BTreeSet<String>>,
     /// What its transaction has to say.
     pub(super) said: Mutex<Said>,
+    /// Tables that its transaction made and that are dropped at its end.
+    pub(super) passing: Mutex<Vec<Oid>>,
     /// Graphs that are to be built when its transaction has committed.
     pub(super) builds: Mutex<Vec<Ask>>,
     statement: Mutex<Arc<Statement>>,
@@ -49,6 +52,7 @@ impl Desk {
             cursors: Mutex::default(),
             channels: Mutex::default(),
             said: Mutex::default(),
+            passing: Mutex::default(),
             builds: Mutex::default(),
             statement: Mutex::new(Arc::new(Statement::new(limits::STATEMENT_TIMEOUT))),
             alone: AtomicBool::new(false),

@@ -154,6 +154,8 @@ pub(in crate::sql) struct CreateTable {
     pub(in crate::sql) name: Name,
     pub(in crate::sql) if_not_exists: bool,
     pub(in crate::sql) temporary: bool,
+    /// ON COMMIT DROP.
+    pub(in crate::sql) passing: bool,
     pub(in crate::sql) elements: Vec<Element>,
 }
 
@@ -234,6 +236,8 @@ pub(in crate::sql) struct CreateTableAs {
     pub(in crate::sql) columns: Vec<String>,
     pub(in crate::sql) query: Box<Query>,
     pub(in crate::sql) with_data: bool,
+    /// ON COMMIT DROP.
+    pub(in crate::sql) passing: bool,
 }
 
 /// One action of ALTER TABLE.
