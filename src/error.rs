@@ -56,6 +56,9 @@ codes! {
     DatetimeOverflow = "22008", Fix;
     DivisionByZero = "22012", Fix;
     InvalidRegex = "2201B", Fix;
+    InvalidLogArgument = "2201E", Fix;
+    InvalidPowerArgument = "2201F", Fix;
+    SubstringError = "22011", Fix;
     InvalidEncoding = "22021", Fix;
     InvalidParameterValue = "22023", Fix;
     InvalidText = "22P02", Fix;

@@ -5,6 +5,8 @@
 
 mod common;
 
+#[path = "wall/builds.rs"]
+mod builds;
 #[path = "wall/catalog.rs"]
 mod catalog;
 #[path = "wall/graphs.rs"]

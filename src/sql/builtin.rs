@@ -9,7 +9,7 @@ use datafusion::{
     logical_expr::{AggregateUDF, ScalarUDF},
 };
 
-use super::{bounded::bounded, retyped::retyped};
+use super::{bounded::bounded, judged::judged, retyped::retyped};
 
 /// Functions in FROM.
 pub(super) const TABLE_FUNCTIONS: &[&str] = &["generate_series", "range"];
@@ -200,7 +200,7 @@ pub(super) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
         .map(configured)
         .filter_map(|f| {
             if SCALAR.contains(&f.name()) {
-                Some(retyped(f))
+                Some(judged(retyped(f)))
             } else {
                 bounded(f)
             }
@@ -212,5 +212,9 @@ pub(super) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
 pub(super) fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
     let mut all = SessionStateDefaults::default_aggregate_functions();
     all.retain(|f| AGGREGATE.contains(&f.name()));
-    all.into_iter().map(super::pg::aggregates::typed).collect()
+    let named = |f: Arc<AggregateUDF>| match f.name() {
+        "var" => Arc::new(AggregateUDF::clone(&f).with_aliases(["variance"])),
+        _ => f,
+    };
+    all.into_iter().map(named).map(super::pg::aggregates::typed).collect()
 }

@@ -175,6 +175,10 @@ impl pg::catalog::Snapshots for SessionCatalog {
                 World::Tenant(world) => backends::locks(world),
                 World::Operator(_) => Vec::new(),
             },
+            builds: match &*self.world {
+                World::Tenant(world) => world.state.vectors.building(world),
+                World::Operator(_) => Vec::new(),
+            },
             cursors: self.world.desk().cursors.lock().clone(),
             pid: self.pid.load(Ordering::Relaxed),
             started_micros: self.started_micros,

@@ -217,6 +217,9 @@ fn from_execution(text: &str) -> Error {
     if has("overflow") || has("out of range") {
         return out_of_range();
     }
+    if has("negative count not allowed") || has("negative substring length") {
+        return Error::new(Code::SubstringError, "negative substring length not allowed");
+    }
     if has("regex") || has("regular expression") {
         return invalid_regex();
     }

@@ -57,6 +57,15 @@ impl Write {
         (verb, self.relation.name)
     }
 
+    /// What it does, as SQL says it.
+    pub(super) fn word(&self) -> &'static str {
+        match self.action {
+            Action::Insert => "INSERT",
+            Action::Update(_) => "UPDATE",
+            Action::Delete => "DELETE",
+        }
+    }
+
     /// The plan of the rows, for EXPLAIN.
     pub(super) fn input(&self) -> &LogicalPlan {
         &self.input

@@ -65,6 +65,10 @@ impl Session {
     /// The transaction ended.
     pub(super) fn end_effects(&mut self, committed: bool) {
         self.marks.savepoints.clear();
+        if !committed {
+            self.world.desk().builds.lock().clear();
+        }
+        self.world.desk().passing.lock().clear();
         self.end_listening(committed);
         self.cursors.end_transaction(committed);
         self.list_cursors();

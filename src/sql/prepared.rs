@@ -120,6 +120,19 @@ pub(super) struct Query {
 }
 
 impl Session {
+    /// A plan that was made for another state of the catalog must be made again.
+    pub(super) fn is_current(&self, prepared: &Prepared) -> Result<bool> {
+        let same_path = match &prepared.plan {
+            Plan::Query(query) => query.path == self.settings.lock().path(),
+            _ => true,
+        };
+        let same_catalog = match (&prepared.catalog, &prepared.plan) {
+            (None, _) | (_, Plan::Command) => true,
+            (Some(then), _) => self.catalog()?.is_some_and(|now| Arc::ptr_eq(then, &now)),
+        };
+        Ok(same_path && same_catalog)
+    }
+
     /// Plans a statement.
     pub(super) fn plan(&self, parsed: &Parsed, declared: &[Option<PgType>]) -> Result<Prepared> {
         let command = |columns: Vec<Column>| Prepared {

@@ -58,6 +58,15 @@ impl Session {
             }
             return Box::pin(self.run(&again, params)).await;
         }
+        let writes = match &prepared.plan {
+            // The functions that write.
+            Plan::Query(query) if query.effect => Some("INSERT"),
+            Plan::Write(write) => Some(write.word()),
+            _ => None,
+        };
+        if let Some(word) = writes {
+            self.check_writable(word)?;
+        }
         match &prepared.plan {
             Plan::Query(query) => self.run_query(query, prepared, params).await,
             Plan::Write(write) => self.run_write(write, prepared, params).await,

@@ -33,10 +33,10 @@ use super::{
     listen::Listening,
     pg,
     planner::Names,
-    prepared::{Plan, Prepared},
+    prepared::Prepared,
     settings::{self, Asker, Settings},
     statement::Desk,
-    tables::rules::Rules,
+    tables::{builds::Building, rules::Rules},
     world::{Connection, OperatorWorld, TenantWorld, World},
     yielding::Watch,
 };
@@ -156,6 +156,8 @@ pub struct Session {
     pub(super) admission: Admission,
     pub(super) registered: Option<Registered>,
     pub(super) listed: Arc<Mutex<Vec<(String, String)>>>,
+    /// Builds that the last commit began.
+    pub(super) builds: Vec<Building>,
     _connection: Option<Connection>,
 }
 
@@ -257,6 +259,7 @@ impl Session {
             watch: None,
             rules: Mutex::default(),
             listed,
+            builds: Vec::new(),
             _connection: connection,
         };
         session.start(startup)?;
@@ -484,6 +487,10 @@ impl Session {
             Err(error) => Err(error),
         };
         let outcome = match outcome {
+            Ok(()) => self.drop_passing().await,
+            Err(error) => Err(error),
+        };
+        let outcome = match outcome {
             Ok(()) => self.write().await,
             Err(error) => Err(error),
         };
@@ -493,8 +500,10 @@ impl Session {
         self.settings.lock().end_transaction(outcome.is_ok());
         self.end_effects(outcome.is_ok());
         self.settings_changed(None);
-        if outcome.is_err() && matches!(was, Status::Open | Status::Failed) {
-            self.rollback();
+        match &outcome {
+            Ok(()) => self.begin_builds().await,
+            Err(_) if matches!(was, Status::Open | Status::Failed) => self.rollback(),
+            Err(_) => {}
         }
         outcome
     }
@@ -583,18 +592,5 @@ impl Session {
             message: message.into(),
             hint: None,
         });
-    }
-
-    /// A plan that was made for another state of the catalog must be made again.
-    pub(super) fn is_current(&self, prepared: &Prepared) -> Result<bool> {
-        let same_path = match &prepared.plan {
-            Plan::Query(query) => query.path == self.settings.lock().path(),
-            _ => true,
-        };
-        let same_catalog = match (&prepared.catalog, &prepared.plan) {
-            (None, _) | (_, Plan::Command) => true,
-            (Some(then), _) => self.catalog()?.is_some_and(|now| Arc::ptr_eq(then, &now)),
-        };
-        Ok(same_path && same_catalog)
     }
 }

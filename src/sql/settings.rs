@@ -219,6 +219,12 @@ impl Settings {
         set.or_else(default).map_or(setting.default, String::as_str).to_owned()
     }
 
+    /// The value that somebody has set, which may be the default.
+    pub(super) fn explicit(&self, setting: &Setting) -> Option<&str> {
+        let set = self.local.get(setting.name).or_else(|| self.session.get(setting.name));
+        set.map(String::as_str)
+    }
+
     /// Whether a setting is on.
     pub(super) fn is_on(&self, name: &str) -> bool {
         find(name).is_ok_and(|setting| self.get(setting) == ON[0])
@@ -232,7 +238,11 @@ impl Settings {
     /// `SET [LOCAL] name = value`; gives the name where clients must be told of the change.
     pub(super) fn set(&mut self, name: &str, value: &str, local: bool, asker: Asker) -> Result<Option<&'static str>> {
         let setting = find(name)?;
-        let value = setting.check(value, asker)?;
+        let value = match is_default(value) && !local {
+            // As RESET, which leaves nothing that was set.
+            true => return self.reset(name, asker),
+            false => setting.check(value, asker)?,
+        };
         let local = local || Self::is_of_transaction(setting.name);
         self.put(setting, Some(value), local && asker.in_transaction, local, asker);
         Ok(setting.reported.then_some(setting.name))
@@ -370,7 +380,7 @@ impl Setting {
 
     /// The value as it is stored.
     fn check(&self, value: &str, asker: Asker) -> Result<String> {
-        if value.eq_ignore_ascii_case("default") && !matches!(self.rule, Rule::Fixed) {
+        if is_default(value) && !matches!(self.rule, Rule::Fixed) {
             return Ok(self.default.to_owned());
         }
         match &self.rule {
@@ -424,6 +434,10 @@ impl Setting {
     }
 }
 
+fn is_default(value: &str) -> bool {
+    value.eq_ignore_ascii_case("default")
+}
+
 fn listed(words: &[&'static str], value: &str) -> Option<&'static str> {
     words.iter().find(|w| w.eq_ignore_ascii_case(value)).copied()
 }
@@ -466,133 +480,4 @@ fn millis(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.checked_mul(factor)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PLAIN: Asker = Asker {
-        service: false,
-        in_transaction: true,
-    };
-
-    #[test]
-    fn a_rolled_back_set_is_undone_and_a_local_one_always() {
-        let mut s = Settings::default();
-        s.set(
-            "application_name",
-            "a",
-            false,
-            Asker {
-                in_transaction: false,
-                ..PLAIN
-            },
-        )
-        .unwrap();
-        s.set("application_name", "b", false, PLAIN).unwrap();
-        s.set("statement_timeout", "5s", true, PLAIN).unwrap();
-        assert_eq!(s.statement_timeout(), Duration::from_secs(5));
-        s.end_transaction(false);
-        assert_eq!(s.get(find("application_name").unwrap()), "a");
-        assert_eq!(s.statement_timeout(), limits::STATEMENT_TIMEOUT);
-    }
-
-    #[test]
-    fn what_a_model_call_is_asked() {
-        let mut s = Settings::default();
-        let plain = s.call();
-        assert_eq!(
-            (
-                plain.cache,
-                plain.cache_ttl,
-                plain.limit_wait,
-                plain.max_statement,
-                plain.null_on_error
-            ),
-            (true, Duration::from_secs(3_600), Duration::ZERO, None, false)
-        );
-        assert_eq!((plain.memory, plain.idempotency_key), (Memory::Tokens, None));
-        assert!(plain.memory_tokens > 0 && plain.memory_messages > 0);
-        for (name, value, shown) in [
-            ("ai.cache", "FALSE", "off"),
-            ("ai.cache_ttl", "90", "90s"),
-            ("bulkhead.limit_wait", "5s", "5s"),
-            ("ai.max_statement_usd", "0.05", "0.050000000"),
-            ("ai.on_error", "NULL", "null"),
-            ("ai.idempotency_key", "order-7", "order-7"),
-            ("ai.memory", "last_n", "last_n"),
-            ("ai.memory_tokens", "100", "100"),
-            ("ai.memory_messages", "3", "3"),
-        ] {
-            s.set(name, value, false, PLAIN).unwrap();
-            assert_eq!(s.get(find(name).unwrap()), shown);
-        }
-        let asked = CallSettings {
-            cache: false,
-            cache_ttl: Duration::from_secs(90),
-            limit_wait: Duration::from_secs(5),
-            max_statement: Some(Nano(50_000_000)),
-            null_on_error: true,
-            idempotency_key: Some("order-7".to_owned()),
-            memory: Memory::LastN,
-            memory_tokens: 100,
-            memory_messages: 3,
-        };
-        assert_eq!(s.call(), asked);
-        for (name, value) in [
-            ("ai.cache", "maybe"),
-            ("ai.cache_ttl", "1500ms"),
-            ("ai.cache_ttl", "-1"),
-            ("ai.cache_ttl", "100000d"),
-            ("bulkhead.limit_wait", "61s"),
-            ("ai.max_statement_usd", "-1"),
-            ("ai.max_statement_usd", "1e-9"),
-            ("ai.max_statement_usd", "0.0000000001"),
-            ("ai.on_error", "ignore"),
-            ("ai.idempotency_key", &"k".repeat(1_000)),
-            ("ai.memory", "all"),
-            ("ai.memory_tokens", "0"),
-            ("ai.memory_messages", "-3"),
-        ] {
-            let error = s.set(name, value, false, PLAIN).unwrap_err();
-            assert_eq!(error.code(), Code::InvalidParameterValue, "{name} = {value}");
-        }
-        assert_eq!(s.call(), asked);
-        s.set("ai.max_statement_usd", "none", false, PLAIN).unwrap();
-        assert_eq!(s.call().max_statement, None);
-    }
-
-    #[test]
-    fn what_is_not_listed_does_not_exist() {
-        let mut s = Settings::default();
-        for name in ["datafusion.runtime.memory_limit", "bulkhead.tenant", "role", "nope"] {
-            assert_eq!(
-                s.set(name, "1", false, PLAIN).unwrap_err().code(),
-                Code::InsufficientPrivilege,
-                "{name}"
-            );
-            assert_eq!(
-                s.reset(name, PLAIN).unwrap_err().code(),
-                Code::InsufficientPrivilege,
-                "{name}"
-            );
-        }
-        assert_eq!(
-            s.set("row_security", "off", false, PLAIN).unwrap_err().code(),
-            Code::InsufficientPrivilege
-        );
-        assert_eq!(
-            s.set("bulkhead.user", "u", false, PLAIN).unwrap_err().code(),
-            Code::InsufficientPrivilege
-        );
-        assert!(
-            s.set("bulkhead.user", "u", false, Asker { service: true, ..PLAIN })
-                .is_ok()
-        );
-        assert_eq!(
-            s.set("statement_timeout", "301s", false, PLAIN).unwrap_err().code(),
-            Code::InvalidParameterValue
-        );
-    }
 }

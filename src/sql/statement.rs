@@ -12,12 +12,15 @@ use std::{
 use datafusion::common::ScalarValue;
 use parking_lot::Mutex;
 
-use super::{commitment::Commitment, cursor::CursorInfo, listen::Said, session::Notice, settings::Settings};
+use super::{
+    commitment::Commitment, cursor::CursorInfo, listen::Said, session::Notice, settings::Settings, tables::builds::Ask,
+};
 use crate::{
     ai::gate::Purse,
     error::{Code, Error, Result},
     ledger::money::Nano,
     limits,
+    table::schema::Oid,
 };
 
 /// What a session and the functions it calls share.
@@ -31,6 +34,10 @@ pub(super) struct Desk {
     pub(super) channels: Mutex<BTreeSet<String>>,
     /// What its transaction has to say.
     pub(super) said: Mutex<Said>,
+    /// Tables that its transaction made and that are dropped at its end.
+    pub(super) passing: Mutex<Vec<Oid>>,
+    /// Graphs that are to be built when its transaction has committed.
+    pub(super) builds: Mutex<Vec<Ask>>,
     statement: Mutex<Arc<Statement>>,
     /// Whether the running statement is a transaction of its own.
     alone: AtomicBool,
@@ -45,6 +52,8 @@ impl Desk {
             cursors: Mutex::default(),
             channels: Mutex::default(),
             said: Mutex::default(),
+            passing: Mutex::default(),
+            builds: Mutex::default(),
             statement: Mutex::new(Arc::new(Statement::new(limits::STATEMENT_TIMEOUT))),
             alone: AtomicBool::new(false),
             commitment,

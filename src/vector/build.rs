@@ -6,7 +6,7 @@
 //! is sequential: parallel insertion leaves nodes that nothing leads to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anndists::dist::distances::Distance;
 use hnsw_rs::hnsw::Hnsw;
@@ -16,10 +16,6 @@ use super::codes::Codes;
 use super::graph::{Graph, MOST_NODES, Scratch};
 use super::kernel::{self, Kernel};
 
-/// Half of the links of a node. pgvector's default.
-const LINKS: usize = 16;
-/// Candidates from which links are chosen.
-const CANDIDATES: usize = 200;
 /// Most levels, hnsw_rs's own bound.
 const LEVELS: usize = 16;
 /// Walks with at least this `ef` are what a build promises to find every vector with.
@@ -32,6 +28,52 @@ const ENTRIES: usize = 2;
 const MOST_ENTRIES: usize = 1024;
 /// Insertions between two times that the caller is asked whether to go on.
 const PAUSE: usize = 64;
+
+/// How the nodes of a graph are linked: pgvector's options of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linking {
+    /// Half of the most links of a node, 2 to 100.
+    pub m: u16,
+    /// Candidates from which links are chosen.
+    pub ef_construction: u16,
+}
+
+impl Default for Linking {
+    /// Of a graph for which nobody has said anything: pgvector's `m`, and more candidates than its default, which cost
+    /// time once and let walks be short.
+    fn default() -> Self {
+        Self {
+            m: 16,
+            ef_construction: 200,
+        }
+    }
+}
+
+/// How far a build is, in rows. Shared with whoever looks.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// None while there is no build.
+    total: AtomicUsize,
+    done: AtomicUsize,
+}
+
+impl Progress {
+    /// Rows that are linked, and all rows; `None` while there is no build.
+    pub fn now(&self) -> Option<(usize, usize)> {
+        let total = self.total.load(Ordering::Relaxed);
+        (total > 0).then(|| (self.done.load(Ordering::Relaxed).min(total), total))
+    }
+
+    fn set(&self, done: usize, total: usize) {
+        self.done.store(done, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// The build has ended.
+    pub fn end(&self) {
+        self.set(0, 0);
+    }
+}
 
 /// Whether a build goes on. Shared with whoever may want it to end.
 #[derive(Clone, Debug, Default)]
@@ -93,15 +135,27 @@ impl Distance<u32> for Between {
 }
 
 /// Links all rows of `codes`. `None` when cancelled, or when hnsw_rs failed, which is logged. `pause`
-/// is called now and then.
-pub(super) fn build(codes: &Arc<Codes>, cancel: &Cancel, pause: &mut dyn FnMut()) -> Option<Graph> {
+/// is called now and then, and `progress` is told; the caller ends it.
+pub(super) fn build(
+    codes: &Arc<Codes>,
+    linking: Linking,
+    cancel: &Cancel,
+    progress: &Progress,
+    pause: &mut dyn FnMut(),
+) -> Option<Graph> {
     let count = codes.len();
     if count == 0 || count > MOST_NODES {
         return None;
     }
     let held_out = held_out(count);
     let linked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let hnsw = Hnsw::<u32, Between>::new(LINKS, count, LEVELS, CANDIDATES, Between::new(codes));
+        let hnsw = Hnsw::<u32, Between>::new(
+            linking.m.into(),
+            count,
+            LEVELS,
+            linking.ef_construction.into(),
+            Between::new(codes),
+        );
         let mut left_out = held_out.iter().peekable();
         for node in 0..count as u32 {
             if left_out.next_if_eq(&&node).is_some() {
@@ -111,11 +165,12 @@ pub(super) fn build(codes: &Arc<Codes>, cancel: &Cancel, pause: &mut dyn FnMut()
                 return None;
             }
             if (node as usize).is_multiple_of(PAUSE) {
+                progress.set(node as usize, count);
                 pause();
             }
             hnsw.insert_slice((&[node], node as usize));
         }
-        Some(freeze(&hnsw, count))
+        Some(freeze(&hnsw, count, linking))
     }));
     let mut graph = match linked {
         Ok(graph) => graph?,
@@ -124,6 +179,7 @@ pub(super) fn build(codes: &Arc<Codes>, cancel: &Cancel, pause: &mut dyn FnMut()
             return None;
         }
     };
+    progress.set(count, count);
     graph.strays = held_out;
     let lost = lost(&graph, codes, cancel, pause)?;
     graph.strays.extend(lost);
@@ -140,7 +196,7 @@ pub(super) fn held_out(count: usize) -> Vec<u32> {
 }
 
 /// Copies the links of the lowest level out of hnsw_rs, and spreads them.
-fn freeze(hnsw: &Hnsw<u32, Between>, count: usize) -> Graph {
+fn freeze(hnsw: &Hnsw<u32, Between>, count: usize, linking: Linking) -> Graph {
     let points = hnsw.get_point_indexation();
     let mut links: Vec<Vec<u32>> = vec![Vec::new(); count];
     let (mut lowest, mut upper) = (Vec::new(), Vec::new());
@@ -166,11 +222,12 @@ fn freeze(hnsw: &Hnsw<u32, Between>, count: usize) -> Graph {
     let mut entries = spread(&upper, wanted);
     entries.extend(spread(&lowest, wanted - entries.len()));
     entries.sort_unstable();
-    let links = spread_links(hnsw.get_distance(), &links);
+    let links = spread_links(hnsw.get_distance(), &links, 2 * usize::from(linking.m));
     let mut graph = Graph {
         offsets: Vec::with_capacity(count + 1),
         links: Vec::with_capacity(links.iter().map(Vec::len).sum()),
         entries,
+        linking,
         ..Graph::default()
     };
     for links in links {
@@ -183,8 +240,8 @@ fn freeze(hnsw: &Hnsw<u32, Between>, count: usize) -> Graph {
 
 /// hnsw_rs drops a node's farthest link when it has too many, and with it the ways to other groups.
 /// From the links of both directions, those are chosen that lead to where no nearer one leads; then
-/// the nearest of the others.
-fn spread_links(distance: &Between, links: &[Vec<u32>]) -> Vec<Vec<u32>> {
+/// the nearest of the others, `most` in all.
+fn spread_links(distance: &Between, links: &[Vec<u32>], most: usize) -> Vec<Vec<u32>> {
     let mut backwards: Vec<Vec<u32>> = vec![Vec::new(); links.len()];
     for (node, links) in (0..).zip(links) {
         links.iter().for_each(|link| backwards[*link as usize].push(node));
@@ -196,10 +253,10 @@ fn spread_links(distance: &Between, links: &[Vec<u32>]) -> Vec<Vec<u32>> {
         candidates.extend(out.iter().chain(back).map(|other| (between(node, *other), *other)));
         candidates.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         candidates.dedup();
-        let mut chosen: Vec<u32> = Vec::with_capacity(2 * LINKS);
+        let mut chosen: Vec<u32> = Vec::with_capacity(most);
         let mut others = Vec::new();
         for (far, other) in &candidates {
-            if chosen.len() == 2 * LINKS {
+            if chosen.len() == most {
                 break;
             }
             if chosen.iter().all(|nearer| between(*nearer, *other) > *far) {
@@ -208,7 +265,7 @@ fn spread_links(distance: &Between, links: &[Vec<u32>]) -> Vec<Vec<u32>> {
                 others.push(*other);
             }
         }
-        let free = (2 * LINKS).saturating_sub(chosen.len());
+        let free = most.saturating_sub(chosen.len());
         chosen.extend(others.into_iter().take(free));
         chosen
     };

@@ -7,6 +7,7 @@
 //! groups far from each other, a way down through few nodes can end in the wrong group, and no link
 //! leads out of it.
 
+use super::build::Linking;
 use super::codes::Query;
 use super::kernel;
 
@@ -22,6 +23,8 @@ pub(super) struct Graph {
     pub strays: Vec<u32>,
     /// What was measured after the build, by ascending `ef`.
     pub measured: Vec<Measured>,
+    /// How it was built.
+    pub linking: Linking,
 }
 
 /// How good walks of one `ef` are.

@@ -28,11 +28,13 @@ mod top;
 mod turns;
 
 #[cfg(test)]
+mod linking_tests;
+#[cfg(test)]
 mod sealed_tests;
 #[cfg(test)]
 mod shard_tests;
 
-pub use build::Cancel;
+pub use build::{Cancel, Linking};
 pub use costs::{calibrate, kernel_timings};
 pub use embedding::{Embedding, parse_vector};
 pub use metric::Metric;

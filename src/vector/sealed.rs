@@ -4,12 +4,13 @@
 //! Lengths, node numbers and a checksum are checked before anything is used, and a row whose vector
 //! no longer is what was coded counts as new.
 //!
-//! Little-endian: magic, version, metric, dimensions, then each array with its length before it, then
+//! Little-endian: magic, version, metric, dimensions, how the graph was linked, then each array with its length before it, then
 //! the checksum of all that.
 
 use std::sync::Arc;
 
 use super::aligned::Rows;
+use super::build::Linking;
 use super::codes::{Codes, can_be_coded};
 use super::graph::{Graph, MOST_NODES, Measured};
 use super::kernel;
@@ -21,7 +22,9 @@ use super::{Embedding, Metric, RowSet};
 use crate::error::{Code, Error, Result};
 
 const MAGIC: &[u8; 8] = b"bhvector";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Without what the graph was built with, which was always the same.
+const UNTOLD: u32 = 1;
 const CHECKSUM_BYTES: usize = 8;
 const _: () = assert!(size_of::<usize>() == 8);
 
@@ -145,6 +148,8 @@ fn seal(part: &Part, graph: &Graph, dimensions: usize) -> Vec<u8> {
     VERSION.put(&mut out);
     metric_number(codes.metric).put(&mut out);
     (dimensions as u64).put(&mut out);
+    u32::from(graph.linking.m).put(&mut out);
+    u32::from(graph.linking.ef_construction).put(&mut out);
     put(&part.ids.ids, &mut out);
     put(&part.ids.first, &mut out);
     put(&codes.middle, &mut out);
@@ -181,9 +186,18 @@ fn open(bytes: &[u8], metric: Metric, dimensions: usize, rotation: &Arc<Rotation
     check(u64::get(sum) == checksum(body))?;
     let mut reader = Reader(body);
     check(reader.take(MAGIC.len())? == MAGIC)?;
-    check(reader.one::<u32>()? == VERSION)?;
+    let version = reader.one::<u32>()?;
+    check([UNTOLD, VERSION].contains(&version))?;
     check(reader.one::<u32>()? == metric_number(metric))?;
     check(reader.one::<u64>()? == dimensions as u64)?;
+    let mut linking = Linking::default();
+    if version != UNTOLD {
+        let mut small = || u16::try_from(reader.one::<u32>()?).map_err(|_| damaged());
+        linking = Linking {
+            m: small()?,
+            ef_construction: small()?,
+        };
+    }
     let ids: Vec<u64> = reader.many()?;
     let first: Vec<u32> = reader.many()?;
     let middle = reader.floats(dimensions)?;
@@ -202,7 +216,7 @@ fn open(bytes: &[u8], metric: Metric, dimensions: usize, rotation: &Arc<Rotation
     let factors = reader.floats(2 * with_bits)?;
     let ids = open_ids(ids, first)?;
     check(ids.nodes() >= coded && coded > 0 && coded <= MOST_NODES)?;
-    let graph = open_graph(&mut reader, coded)?;
+    let graph = open_graph(&mut reader, coded, linking)?;
     check(reader.0.is_empty())?;
     let codes = Codes {
         metric,
@@ -242,7 +256,7 @@ fn open_ids(ids: Vec<u64>, first: Vec<u32>) -> Result<Ids> {
     Ok(ids)
 }
 
-fn open_graph(reader: &mut Reader, nodes: usize) -> Result<Graph> {
+fn open_graph(reader: &mut Reader, nodes: usize, linking: Linking) -> Result<Graph> {
     let inside = |numbers: &[u32]| numbers.iter().all(|node| (*node as usize) < nodes);
     let mut graph = Graph {
         offsets: reader.exactly(nodes + 1)?,
@@ -250,6 +264,7 @@ fn open_graph(reader: &mut Reader, nodes: usize) -> Result<Graph> {
         entries: reader.many()?,
         strays: reader.many()?,
         measured: Vec::new(),
+        linking,
     };
     check(graph.offsets[0] == 0 && graph.offsets.is_sorted() && graph.offsets[nodes] as usize == graph.links.len())?;
     for nodes in [&graph.entries, &graph.strays] {

@@ -1,11 +1,11 @@
 //! The vectors of one index of one tenant: added to, deleted from and searched at the same time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::build::{self, Cancel};
+use super::build::{self, Cancel, Linking, Progress};
 use super::costs::costs;
 use super::embedding::check_dimensions;
 use super::kernel;
@@ -44,6 +44,11 @@ pub struct Shard {
     building: Mutex<()>,
     /// How many parts, from the first on, are being made into one with a graph.
     pinned: AtomicUsize,
+    /// How graphs are to be built; where nobody has said it, any that there is will do.
+    linking: Mutex<Option<Linking>>,
+    /// Whether the graph that there is is to be built anew.
+    anew: AtomicBool,
+    progress: Progress,
 }
 
 /// What [`Shard::work`] would do now.
@@ -118,6 +123,9 @@ impl Shard {
             coding: Mutex::default(),
             building: Mutex::default(),
             pinned: AtomicUsize::new(0),
+            linking: Mutex::default(),
+            anew: AtomicBool::new(false),
+            progress: Progress::default(),
         }
     }
 
@@ -213,6 +221,29 @@ impl Shard {
         Moment(self.now())
     }
 
+    /// Says how graphs are to be built. One that was built in another way is [due](Shard::due) to be built again;
+    /// with `None` it stays.
+    pub fn set_linking(&self, linking: Option<Linking>) {
+        *self.linking.lock() = linking;
+    }
+
+    /// Has a graph that there is be built anew.
+    pub fn build_anew(&self) {
+        self.anew.store(true, Ordering::Relaxed);
+    }
+
+    /// Rows that a running build has linked, and all that it will; `None` where none runs.
+    pub fn progress(&self) -> Option<(usize, usize)> {
+        self.progress.now()
+    }
+
+    /// Whether a graph is not what was asked for.
+    fn is_outdated(&self, state: &State) -> bool {
+        let (anew, asked) = (self.anew.load(Ordering::Relaxed), *self.linking.lock());
+        let mut graphs = state.parts.iter().filter_map(|held| held.part.graph.as_ref());
+        graphs.any(|graph| anew || asked.is_some_and(|asked| graph.linking != asked))
+    }
+
     /// What would make searches faster, if anything would.
     pub fn due(&self) -> Option<Due> {
         let state = self.now();
@@ -231,7 +262,7 @@ impl Shard {
         });
         // Scans also compare, which doubles them.
         let pays = 2.0 * scan * beside as f64 > walk && beside >= CODED_ROWS;
-        if dead * DEAD > slots || (pays && beside * BESIDE > slots) {
+        if self.is_outdated(&state) || dead * DEAD > slots || (pays && beside * BESIDE > slots) {
             return Some(Due::Build);
         }
         (state.tail.full().len() * super::state::SEGMENT_ROWS >= CODED_ROWS).then_some(Due::Code)
@@ -278,7 +309,9 @@ impl Shard {
             self.pinned.store(sources.len(), Ordering::Relaxed);
             sources
         };
+        self.anew.store(false, Ordering::Relaxed);
         let built = self.build_of(&sources, cancel, fetch, pause);
+        self.progress.end();
         let done = match built {
             Ok(Some(part)) => {
                 let _coding = self.coding.lock();
@@ -306,12 +339,23 @@ impl Shard {
         }
         let mut part = Part::of(self.metric, &self.rotation, self.dimensions, &rows);
         drop(rows);
-        let mut pause = || {
-            self.code_tail();
-            pause();
-        };
-        let Some(mut graph) = build::build(&part.codes, cancel, &mut pause) else {
-            return Ok(None);
+        // What is asked for may change while it is built: then it begins again.
+        let mut graph = loop {
+            let linking = self.linking.lock().unwrap_or_default();
+            let (stop, mut outdated) = (Cancel::new(), false);
+            let mut pause = || {
+                self.code_tail();
+                outdated = self.linking.lock().is_some_and(|asked| asked != linking);
+                if outdated || cancel.is_cancelled() {
+                    stop.cancel();
+                }
+                pause();
+            };
+            match build::build(&part.codes, linking, &stop, &self.progress, &mut pause) {
+                Some(graph) => break graph,
+                None if outdated && !cancel.is_cancelled() => {}
+                None => return Ok(None),
+            }
         };
         graph.measured = measure(self.metric, self.dimensions, &part, &graph);
         part.graph = Some(Arc::new(graph));

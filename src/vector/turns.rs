@@ -217,6 +217,8 @@ struct Arranged {
     cancel: Cancel,
     /// Whether it is in a queue.
     queued: AtomicBool,
+    /// Whether it is being worked on.
+    working: AtomicBool,
     /// Called when something was done.
     then: OnceLock<Box<dyn Fn(Due) + Send + Sync>>,
 }
@@ -228,6 +230,7 @@ impl Tended {
             shard,
             cancel: Cancel::new(),
             queued: AtomicBool::new(false),
+            working: AtomicBool::new(false),
             then: OnceLock::new(),
         }))
     }
@@ -239,9 +242,30 @@ impl Tended {
 
     /// Has searches made faster in the background, where something [would](Shard::due).
     pub fn arrange(&self, queue: &Arc<Queue>) {
-        if self.0.shard.due().is_some() && !self.0.queued.swap(true, Ordering::Relaxed) {
+        if self.0.shard.due().is_some() && !self.0.queued.swap(true, Ordering::SeqCst) {
             queue.add(self.0.clone());
         }
+    }
+
+    /// Whether it neither waits for work nor is worked on.
+    pub fn is_at_rest(&self) -> bool {
+        !self.0.queued.load(Ordering::SeqCst) && !self.0.working.load(Ordering::SeqCst)
+    }
+}
+
+/// Says that a shard is worked on, as long as it is.
+struct Working<'a>(&'a AtomicBool);
+
+impl<'a> Working<'a> {
+    fn begin(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::SeqCst);
+        Self(flag)
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
     }
 }
 
@@ -265,15 +289,16 @@ impl Work for Arranged {
         if self.cancel.is_cancelled() {
             return false;
         }
+        let _working = Working::begin(&self.working);
         // From here on what is written asks for work of its own.
-        self.queued.store(false, Ordering::Relaxed);
+        self.queued.store(false, Ordering::SeqCst);
         let due = self.shard.due();
         let done = self.shard.work_with(&self.cancel, None, pause);
         if let (Ok(true), Some(due), Some(then)) = (&done, due, self.then.get()) {
             then(due);
         }
         match done {
-            Ok(done) => done && self.shard.due().is_some() && !self.queued.swap(true, Ordering::Relaxed),
+            Ok(done) => done && self.shard.due().is_some() && !self.queued.swap(true, Ordering::SeqCst),
             Err(error) => {
                 tracing::error!(%error, "vectors in memory could not be arranged; they are compared one by one");
                 false

@@ -213,6 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.session.failed(&error);
             self.channel.put(&complaint::error(Severity::Error, &error))?;
         }
+        self.await_builds().await?;
         let status = self.session.status();
         // Portals live as long as their transaction.
         if status != b'T' {
@@ -252,6 +253,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let ended = AssertUnwindSafe(self.session.end_implicit(ok)).catch_unwind().await;
         ended.unwrap_or_else(|_| Err(cancel::panicked()))
+    }
+
+    /// Waits until the graphs of indexes are built that the last commit asked for. It is over: a cancel or a timeout
+    /// ends only the waiting.
+    pub(super) async fn await_builds(&mut self) -> Result<(), Trouble> {
+        let Some(builds) = self.session.take_builds() else {
+            return Ok(());
+        };
+        let ended = async {
+            builds.ended().await;
+            Ok::<_, Error>(())
+        };
+        match self.running().run(ended).await {
+            Err(Trouble::Statement(error)) if error.code() == Code::QueryCanceled => {
+                self.session.stopped_waiting(&error);
+                Ok(())
+            }
+            waited => waited,
+        }
     }
 
     /// Marks the beginning of a statement that can be cancelled and timed.

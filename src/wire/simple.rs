@@ -60,6 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if at == last {
                 self.end_implicit(true).await?;
             }
+            self.await_builds().await?;
             match tag {
                 Some(tag) => self.complete(&tag)?,
                 None => self.channel.put(&EmptyQueryResponse::new())?,

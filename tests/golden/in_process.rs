@@ -90,6 +90,9 @@ impl Speaker for Local {
             self.session.failed(&error);
             parts.push(part(&error));
         }
+        if let Some(builds) = self.session.take_builds() {
+            builds.ended().await;
+        }
         self.notices(&mut parts);
         parts
     }

@@ -1,4 +1,5 @@
-//! `+`, `-` and `*` of integers that fail where the result does not fit, as PostgreSQL's do; DataFusion's would wrap.
+//! `+`, `-` and `*` that fail where the result does not fit, as PostgreSQL's do; DataFusion's integers would wrap, its
+//! floats become infinite.
 
 use std::sync::{Arc, LazyLock};
 
@@ -68,7 +69,7 @@ fn is_decimal(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Decimal128(..) | DataType::Decimal256(..))
 }
 
-/// The checked form of an operation on two integers; an operand that is a parameter of no type is of the other's.
+/// The checked form of an operation on two integers or floats; an operand of integers that is a parameter of no type is of the other's.
 pub(super) fn checked(expr: &mut RawBinaryExpr, schema: &DFSchema) -> Option<Expr> {
     let function = match expr.op {
         BinaryOperator::Plus => &FUNCTIONS[0],
@@ -80,6 +81,8 @@ pub(super) fn checked(expr: &mut RawBinaryExpr, schema: &DFSchema) -> Option<Exp
     let right = known(&expr.right, schema);
     match (&left, &right) {
         (Some(left), Some(right)) if is_integer(left) && is_integer(right) => {}
+        (Some(left), Some(right))
+            if (is_float(left) && (is_float(right) || is_integer(right))) || (is_integer(left) && is_float(right)) => {}
         (Some(left), None) if is_integer(left) => adopt(&mut expr.right, left)?,
         (None, Some(right)) if is_integer(right) => adopt(&mut expr.left, right)?,
         _ => return None,
@@ -163,7 +166,7 @@ impl ScalarUDFImpl for Checked {
         };
         match arguments {
             [left, right] if self.operation == Operation::Divide => Ok(vec![exact(left), exact(right)]),
-            [left, right] if self.operation == Operation::DivideFloats => {
+            [left, right] if self.operation == Operation::DivideFloats || is_float(left) || is_float(right) => {
                 let single = [left, right].iter().all(|t| **t == DataType::Float32);
                 let to = if single { DataType::Float32 } else { DataType::Float64 };
                 Ok(vec![to.clone(), to])
@@ -173,7 +176,7 @@ impl ScalarUDFImpl for Checked {
                     let wider = [DataType::Int16, DataType::Int32, DataType::Int64][a.max(b)].clone();
                     Ok(vec![wider.clone(), wider])
                 }
-                _ => plan_err!("{} takes integers", self.name),
+                _ => plan_err!("{} takes integers or floats", self.name),
             },
             _ => plan_err!("{} takes two arguments", self.name),
         }
@@ -207,7 +210,11 @@ impl ScalarUDFImpl for Checked {
             let (left, right) = (left.to_array(rows)?, right.to_array(rows)?);
             let array = match self.operation {
                 Operation::Divide => quotients(&left, &right, arguments.return_field.data_type())?,
-                _ => float_quotients(&left, &right)?,
+                _ => {
+                    let quotients = float_quotients(&left, &right)?;
+                    check_finite(&quotients, &[left, right])?;
+                    quotients
+                }
             };
             return match constant {
                 true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?)),
@@ -232,6 +239,10 @@ impl ScalarUDFImpl for Checked {
             }
             Err(other) => return Err(other.into()),
         };
+        if is_float(array.data_type()) && any_infinite(&array) {
+            let rows = array.len();
+            check_finite(&array, &[left.to_array(rows)?, right.to_array(rows)?])?;
+        }
         match constant {
             true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?)),
             false => Ok(ColumnarValue::Array(array)),
@@ -298,6 +309,55 @@ fn float_quotients(left: &ArrayRef, right: &ArrayRef) -> Result<ArrayRef> {
     match zero {
         true => Err(by_zero()),
         false => Ok(numeric::div(left, right)?),
+    }
+}
+
+/// The values of floats that are infinite, row by row.
+fn infinite(array: &ArrayRef) -> Vec<bool> {
+    match array.data_type() {
+        DataType::Float32 => {
+            let values = array.as_primitive::<Float32Type>().iter();
+            values.map(|v| v.is_some_and(f32::is_infinite)).collect()
+        }
+        DataType::Float64 => {
+            let values = array.as_primitive::<Float64Type>().iter();
+            values.map(|v| v.is_some_and(f64::is_infinite)).collect()
+        }
+        _ => vec![false; array.len()],
+    }
+}
+
+fn any_infinite(array: &ArrayRef) -> bool {
+    match array.data_type() {
+        DataType::Float32 => array
+            .as_primitive::<Float32Type>()
+            .values()
+            .iter()
+            .any(|v| v.is_infinite()),
+        DataType::Float64 => array
+            .as_primitive::<Float64Type>()
+            .values()
+            .iter()
+            .any(|v| v.is_infinite()),
+        _ => false,
+    }
+}
+
+/// Whether a value is infinite that was not before a cast.
+pub(super) fn became_infinite(before: &ArrayRef, after: &ArrayRef) -> bool {
+    any_infinite(after) && infinite(after) != infinite(before)
+}
+
+/// Finite operands do not give infinity.
+fn check_finite(results: &ArrayRef, operands: &[ArrayRef]) -> Result<()> {
+    if !any_infinite(results) {
+        return Ok(());
+    }
+    let operands: Vec<Vec<bool>> = operands.iter().map(infinite).collect();
+    let overflows = |(row, infinite): (usize, &bool)| *infinite && operands.iter().all(|operand| !operand[row]);
+    match infinite(results).iter().enumerate().any(overflows) {
+        true => Err(fail(Code::NumericOutOfRange, "value out of range: overflow")),
+        false => Ok(()),
     }
 }
 

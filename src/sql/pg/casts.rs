@@ -229,6 +229,9 @@ fn checked_text(input: &ArrayRef, of: Scalar) -> Result<ArrayRef> {
         Scalar::Jsonb => json::canonical(text).map_err(ours),
         _ => json::check(text).map(|()| text.to_owned()).map_err(ours),
     };
+    if of == Scalar::Uuid && (input.data_type().is_numeric() || input.data_type() == &DataType::Boolean) {
+        return Err(convert::impossible(PgType::of_arrow(input.data_type()), of));
+    }
     if of == Scalar::Uuid
         && let DataType::FixedSizeBinary(16) = input.data_type()
     {

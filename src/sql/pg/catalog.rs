@@ -60,12 +60,31 @@ pub struct CatalogSnapshot {
     pub activity: Vec<Activity>,
     /// The tenant's locks.
     pub locks: Vec<HeldLock>,
+    /// Builds of the tenant's indexes that go on.
+    pub builds: Vec<BuildInfo>,
     /// The number given to the client for cancelling.
     pub pid: i32,
     /// When the session began, in microseconds since 1970.
     pub started_micros: i64,
     /// `application_name` as the client set it.
     pub application_name: String,
+}
+
+/// A build of an index of vectors. What the user may not know is `None`.
+#[derive(Clone, Debug, Default)]
+pub struct BuildInfo {
+    /// The session that wanted it.
+    pub pid: Option<i32>,
+    /// The table's number.
+    pub table: Option<u32>,
+    /// The index's number.
+    pub index: Option<u32>,
+    /// As pgvector calls it.
+    pub phase: Option<&'static str>,
+    /// Blocks of 8 kB of vectors: done, and all.
+    pub blocks: [Option<i64>; 2],
+    /// Rows: done, and all.
+    pub tuples: [Option<i64>; 2],
 }
 
 /// A user of the tenant.

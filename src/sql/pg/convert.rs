@@ -208,7 +208,13 @@ pub fn convert(input: &ArrayRef, from: PgType, to: Scalar, target: &DataType) ->
             DataType::Int16 | DataType::Int32 | DataType::Int64 => Ok(cast(input, target)?),
             _ => Err(impossible(from, to)),
         },
-        Scalar::Float4 | Scalar::Float8 if data_type.is_numeric() => Ok(cast(input, target)?),
+        Scalar::Float4 | Scalar::Float8 if data_type.is_numeric() => {
+            let output = cast(input, target)?;
+            match super::arithmetic::became_infinite(input, &output) {
+                true => Err(out_of_range(to)),
+                false => Ok(output),
+            }
+        }
         Scalar::Date | Scalar::Time | Scalar::Timestamp | Scalar::Timestamptz if data_type.is_temporal() => {
             Ok(checked(input, target)?)
         }
@@ -231,7 +237,7 @@ fn name(pg_type: PgType) -> String {
     types::format_type(pg_type.oid().cast_signed(), -1).unwrap_or_default()
 }
 
-fn impossible(from: PgType, to: Scalar) -> DataFusionError {
+pub(super) fn impossible(from: PgType, to: Scalar) -> DataFusionError {
     let (from, to) = (name(from), name(to.into()));
     fail(Code::CannotCoerce, format!("cannot cast type {from} to {to}"))
 }

@@ -86,6 +86,7 @@ pub const FILLS: &[Fill] = &[
     own("pg_views", views),
     own("pg_indexes", index_texts),
     own("pg_stat_activity", super::fill_sessions::activity),
+    own("pg_stat_progress_create_index", super::fill_sessions::builds),
     own("pg_stat_user_tables", table_statistics),
     own("pg_stat_all_tables", table_statistics),
     own("pg_prepared_statements", super::fill_sessions::prepared),

@@ -45,6 +45,33 @@ pub(super) fn activity(s: &CatalogSnapshot, rows: &mut Rows) {
     }
 }
 
+pub(super) fn builds(s: &CatalogSnapshot, rows: &mut Rows) {
+    for build in &s.builds {
+        let none = |known: bool| value(known.then_some(0_i64));
+        let known = build.table.is_some();
+        let [blocks_done, blocks_total] = build.blocks;
+        let [tuples_done, tuples_total] = build.tuples;
+        rows.add(&[
+            ("pid", value(build.pid)),
+            ("datid", value(DATABASE_OID)),
+            ("datname", value(&s.database)),
+            ("relid", value(build.table.map(i64::from))),
+            ("index_relid", value(build.index.map(i64::from))),
+            ("command", value(known.then_some("CREATE INDEX"))),
+            ("phase", value(build.phase)),
+            ("lockers_total", none(known)),
+            ("lockers_done", none(known)),
+            ("current_locker_pid", none(known)),
+            ("blocks_total", value(blocks_total)),
+            ("blocks_done", value(blocks_done)),
+            ("tuples_total", value(tuples_total)),
+            ("tuples_done", value(tuples_done)),
+            ("partitions_total", none(known)),
+            ("partitions_done", none(known)),
+        ]);
+    }
+}
+
 pub(super) fn prepared(s: &CatalogSnapshot, rows: &mut Rows) {
     for (name, text) in &s.prepared {
         rows.add(&[

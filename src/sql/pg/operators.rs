@@ -39,10 +39,10 @@ impl ExprPlanner for PgOperators {
         if let Some(call) = temporal::call(&expr, schema) {
             return Ok(PlannerResult::Planned(call));
         }
+        arithmetic::floats(&mut expr, schema);
         if let Some(call) = arithmetic::checked(&mut expr, schema) {
             return Ok(PlannerResult::Planned(call));
         }
-        arithmetic::floats(&mut expr, schema);
         if let Some(call) = arithmetic::divided(&expr, schema) {
             return Ok(PlannerResult::Planned(call));
         }

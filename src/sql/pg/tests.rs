@@ -122,6 +122,7 @@ fn snapshot() -> CatalogSnapshot {
         is_owner,
     };
     CatalogSnapshot {
+        builds: Vec::new(),
         database: "acme".into(),
         user: "alice".into(),
         users: vec![user("alice", 16_500, true), user("bob", 16_501, false)],

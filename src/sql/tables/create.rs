@@ -56,6 +56,9 @@ impl Change<'_> {
         }
         self.add_constraints(&mut table, &constraints).await?;
         let oid = table.oid;
+        if stmt.passing {
+            self.world.desk.passing.lock().push(oid);
+        }
         self.put_table(table);
         Ok(Some(oid))
     }

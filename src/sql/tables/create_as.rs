@@ -44,6 +44,9 @@ pub(super) async fn run(session: &Session, stmt: &CreateTableAs) -> Result<Optio
     // Planned before the table is there, which must not be read.
     let physical = session.physical_of(&plan, false).await?;
     let table = Arc::new(table);
+    if stmt.passing {
+        change.world.desk.passing.lock().push(table.oid);
+    }
     change.put_table(TableDef::clone(&table));
     change.finish()?;
     match stmt.with_data {

@@ -92,7 +92,8 @@ pub(in crate::sql) enum Ddl {
         names: Vec<String>,
         if_exists: bool,
     },
-    /// VACUUM, ANALYZE, REINDEX, CLUSTER: there is nothing to do, but what they name must exist.
+    /// VACUUM, ANALYZE, REINDEX, CLUSTER: what they name must exist. Graphs of indexes are built anew by REINDEX;
+    /// otherwise there is nothing to do.
     Maintain {
         tag: &'static str,
         kind: Kind,
@@ -153,6 +154,8 @@ pub(in crate::sql) struct CreateTable {
     pub(in crate::sql) name: Name,
     pub(in crate::sql) if_not_exists: bool,
     pub(in crate::sql) temporary: bool,
+    /// ON COMMIT DROP.
+    pub(in crate::sql) passing: bool,
     pub(in crate::sql) elements: Vec<Element>,
 }
 
@@ -233,6 +236,8 @@ pub(in crate::sql) struct CreateTableAs {
     pub(in crate::sql) columns: Vec<String>,
     pub(in crate::sql) query: Box<Query>,
     pub(in crate::sql) with_data: bool,
+    /// ON COMMIT DROP.
+    pub(in crate::sql) passing: bool,
 }
 
 /// One action of ALTER TABLE.
@@ -303,6 +308,10 @@ pub(in crate::sql) enum AlterAny {
     RenameTo(String),
     SetSchema(String),
     OwnerTo(Who),
+    /// `SET (name = value, ...)` of an index.
+    SetOptions(Vec<(String, String)>),
+    /// `RESET (name, ...)` of an index.
+    ResetOptions(Vec<String>),
     /// Options without an effect here.
     Nothing,
 }

@@ -3,6 +3,7 @@
 use datafusion::sql::sqlparser::ast::Expr;
 
 use super::{
+    builds::Ask,
     constraint::{Added, check_ordered, no_class},
     cursor::fold,
     ddl::{CreateIndex, Kind},
@@ -10,6 +11,7 @@ use super::{
     expressions::{self, Place},
     names,
     rights::require_owner,
+    shard::dimensions,
 };
 use crate::{
     codec::pgtype::{PgType, Scalar},
@@ -19,6 +21,11 @@ use crate::{
 
 /// Operator classes of vectors: their name without the type's.
 const VECTOR_CLASSES: &[&str] = &["l2_ops", "ip_ops", "cosine_ops", "l1_ops"];
+
+/// pgvector's defaults.
+pub(super) const M: u16 = 16;
+pub(super) const EF_CONSTRUCTION: u16 = 64;
+pub(super) const LISTS: u32 = 100;
 
 impl Change<'_> {
     /// CREATE INDEX. The table and what was added; `None` where it exists already and that is no error.
@@ -42,7 +49,7 @@ impl Change<'_> {
             return Err(Error::new(Code::Syntax, "syntax error at or near \"ON\""));
         }
         self.lock_table(table.oid).await?;
-        let method = method(stmt)?;
+        let method = method(&stmt.method, &stmt.options)?;
         let vectors = matches!(method, IndexMethod::Hnsw { .. } | IndexMethod::Ivfflat { .. });
         if stmt.unique && method != IndexMethod::Btree {
             let text = format!("access method \"{}\" does not support unique indexes", stmt.method);
@@ -60,6 +67,15 @@ impl Change<'_> {
         for key in &stmt.keys {
             let (of, pg_type) = self.index_key(&table, &key.expr)?;
             check_class(stmt, pg_type, key.operator_class.as_deref())?;
+            if let KeyOf::Column(id) = &of
+                && vectors
+                && table.column_of(*id).and_then(dimensions).is_none()
+            {
+                return Err(Error::new(
+                    Code::InvalidParameterValue,
+                    "column does not have dimensions",
+                ));
+            }
             keys.push(IndexKey {
                 key: of,
                 descending: key.descending,
@@ -95,6 +111,7 @@ impl Change<'_> {
             index.name = self.index_name(&table, &index);
         }
         let added = stmt.unique.then_some(Added::Unique(index.oid)).into_iter().collect();
+        self.world.ask(Ask::of(table.oid, &index, false));
         table.indexes.push(index);
         let oid = table.oid;
         self.put_table(table);
@@ -129,6 +146,33 @@ impl Change<'_> {
         }
     }
 
+    /// `ALTER INDEX ... SET (...)` and `RESET (...)`. A graph is built again with what is new.
+    pub(super) fn set_options(
+        &mut self,
+        table: &TableDef,
+        index: &IndexDef,
+        set: &[(String, String)],
+        reset: &[String],
+    ) -> Result<()> {
+        let (name, mut options) = options_of(&index.method);
+        options.retain(|(name, _)| !reset.contains(name) && !set.iter().any(|(other, _)| other == name));
+        options.extend_from_slice(set);
+        // What is reset must be an option of the method, too.
+        let known = reset.iter().map(|name| (name.clone(), String::new()));
+        check_known(name, &known.collect::<Vec<_>>())?;
+        let method = method(name, &options)?;
+        if method == index.method {
+            return Ok(());
+        }
+        let mut table = TableDef::clone(table);
+        for changed in table.indexes.iter_mut().filter(|other| other.oid == index.oid) {
+            changed.method = method.clone();
+        }
+        self.world.ask(Ask::of(table.oid, index, false));
+        self.put_table(table);
+        Ok(())
+    }
+
     fn index_key(&self, table: &TableDef, expr: &Expr) -> Result<(KeyOf, PgType)> {
         if let Expr::Identifier(ident) = expr {
             let (id, pg_type) = column(table, &fold(ident))?;
@@ -149,10 +193,47 @@ fn column(table: &TableDef, name: &str) -> Result<(u16, PgType)> {
     }
 }
 
-/// The method that is asked for, with its options.
-fn method(stmt: &CreateIndex) -> Result<IndexMethod> {
+/// A method's name, and those of its options that are kept.
+fn options_of(method: &IndexMethod) -> (&'static str, Vec<(String, String)>) {
+    match method {
+        IndexMethod::Btree => ("btree", Vec::new()),
+        IndexMethod::Hash => ("hash", Vec::new()),
+        IndexMethod::Gin => ("gin", Vec::new()),
+        IndexMethod::Hnsw { m, ef_construction } => (
+            "hnsw",
+            vec![
+                ("m".to_owned(), m.to_string()),
+                ("ef_construction".to_owned(), ef_construction.to_string()),
+            ],
+        ),
+        IndexMethod::Ivfflat { lists } => ("ivfflat", vec![("lists".to_owned(), lists.to_string())]),
+    }
+}
+
+/// # Errors
+/// 22023 for an option that the method does not have.
+fn check_known(method: &str, options: &[(String, String)]) -> Result<()> {
+    let known: &[&str] = match method {
+        "btree" => &["fillfactor", "deduplicate_items"],
+        "hash" => &["fillfactor"],
+        "gin" => &["fastupdate", "gin_pending_list_limit"],
+        "hnsw" => &["m", "ef_construction"],
+        "ivfflat" => &["lists"],
+        _ => &[],
+    };
+    match options.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+        Some((name, _)) => Err(Error::new(
+            Code::InvalidParameterValue,
+            format!("unrecognized parameter \"{name}\""),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A method by its name, with options.
+fn method(method: &str, options: &[(String, String)]) -> Result<IndexMethod> {
     let number = |wanted: &str, default: i64, range: std::ops::RangeInclusive<i64>| -> Result<i64> {
-        let Some((_, text)) = stmt.options.iter().find(|(name, _)| name == wanted) else {
+        let Some((_, text)) = options.iter().find(|(name, _)| name == wanted) else {
             return Ok(default);
         };
         let Ok(value) = text.parse::<i64>() else {
@@ -172,25 +253,28 @@ fn method(stmt: &CreateIndex) -> Result<IndexMethod> {
             ))),
         }
     };
-    let (method, known): (IndexMethod, &[&str]) = match stmt.method.as_str() {
-        "btree" => (IndexMethod::Btree, &["fillfactor", "deduplicate_items"]),
-        "hash" => (IndexMethod::Hash, &["fillfactor"]),
-        "gin" => (IndexMethod::Gin, &["fastupdate", "gin_pending_list_limit"]),
+    let found = match method {
+        "btree" => IndexMethod::Btree,
+        "hash" => IndexMethod::Hash,
+        "gin" => IndexMethod::Gin,
         "hnsw" => {
-            let (m, ef) = (number("m", 16, 2..=100)?, number("ef_construction", 64, 4..=1000)?);
+            let (m, ef) = (
+                number("m", M.into(), 2..=100)?,
+                number("ef_construction", EF_CONSTRUCTION.into(), 4..=1000)?,
+            );
             if ef < 2 * m {
                 let text = "ef_construction must be greater than or equal to 2 * m";
                 return Err(Error::new(Code::InvalidParameterValue, text));
             }
-            let (m, ef_construction) = (m.try_into().unwrap_or(16), ef.try_into().unwrap_or(64));
-            (IndexMethod::Hnsw { m, ef_construction }, &["m", "ef_construction"])
+            let (m, ef_construction) = (m.try_into().unwrap_or(M), ef.try_into().unwrap_or(EF_CONSTRUCTION));
+            IndexMethod::Hnsw { m, ef_construction }
         }
         "ivfflat" => {
-            let lists = number("lists", 100, 1..=32_768)?.try_into().unwrap_or(100);
-            (IndexMethod::Ivfflat { lists }, &["lists"])
+            let lists = number("lists", LISTS.into(), 1..=32_768)?.try_into().unwrap_or(LISTS);
+            IndexMethod::Ivfflat { lists }
         }
         "gist" | "spgist" | "brin" => {
-            let text = format!("access method \"{}\" is not supported", stmt.method);
+            let text = format!("access method \"{method}\" is not supported");
             return Err(Error::new(Code::Unsupported, text));
         }
         other => {
@@ -198,13 +282,8 @@ fn method(stmt: &CreateIndex) -> Result<IndexMethod> {
             return Err(Error::new(Code::UndefinedObject, text));
         }
     };
-    match stmt.options.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-        Some((name, _)) => Err(Error::new(
-            Code::InvalidParameterValue,
-            format!("unrecognized parameter \"{name}\""),
-        )),
-        None => Ok(method),
-    }
+    check_known(method, options)?;
+    Ok(found)
 }
 
 /// Judges a key's type and operator class.

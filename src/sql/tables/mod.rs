@@ -9,8 +9,8 @@
 //! - [`temporary`]: tables of one session; [`describe`]: all of it for `pg_catalog`
 //!
 //! Reading: [`provider`], [`scan`], [`lookup`], [`point`]; [`origin`]: whose columns a result has; [`security`]: what row policies let pass; [`nearest`]: `vector_search`;
-//! [`ranked`]: the rows nearest to a vector, found in [`shards`] of vectors in memory, or by [`exact`] comparison, by
-//! a scan ([`nearest_scan`]) or directly ([`search`]); [`direct`]: what needs no plan at each run; [`graphs`]: what of
+//! [`ranked`]: the rows nearest to a vector, found in [`shards`] of vectors in memory ([`shard`]), or by [`exact`] comparison, by
+//! a scan ([`nearest_scan`]) or directly ([`search`]); [`builds`]: their graphs, as an index asks for them; [`direct`]: what needs no plan at each run; [`graphs`]: what of
 //! shards is stored
 //!
 //! Writing:
@@ -23,6 +23,7 @@
 mod alter;
 mod apply;
 mod assign;
+pub(super) mod builds;
 mod by_key;
 mod change;
 mod compute;
@@ -69,6 +70,7 @@ mod schema;
 mod search;
 mod security;
 mod sequences;
+mod shard;
 pub(super) mod shards;
 pub(super) mod temporary;
 mod truncate;

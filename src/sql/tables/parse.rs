@@ -49,6 +49,7 @@ pub(in crate::sql) fn select_into(statement: &mut Statement) -> Result<Option<Dd
         name,
         if_not_exists: false,
         temporary: into.temporary,
+        passing: false,
         columns: Vec::new(),
         query: query.clone(),
         with_data: true,

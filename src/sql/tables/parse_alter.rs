@@ -56,9 +56,18 @@ pub(super) fn alter(c: &mut Cursor<'_>) -> Parsed<Ddl> {
     } else if c.take("SET TABLESPACE") {
         c.ident()?;
         AlterAny::Nothing
-    } else if c.take("SET") || c.take("RESET") {
-        c.options()?;
-        AlterAny::Nothing
+    } else if c.take("SET") {
+        let options = c.options()?;
+        match kind {
+            Kind::Index => AlterAny::SetOptions(options),
+            Kind::Table | Kind::View | Kind::Sequence | Kind::Schema => AlterAny::Nothing,
+        }
+    } else if c.take("RESET") {
+        let options = c.options()?;
+        match kind {
+            Kind::Index => AlterAny::ResetOptions(options.into_iter().map(|(name, _)| name).collect()),
+            Kind::Table | Kind::View | Kind::Sequence | Kind::Schema => AlterAny::Nothing,
+        }
     } else {
         return c.wrong();
     };

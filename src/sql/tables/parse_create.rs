@@ -95,7 +95,7 @@ fn create_table(c: &mut Cursor<'_>, temporary: bool) -> Parsed<Ddl> {
         columns = c.columns()?;
     }
     if named_only || !matches!(c.parser.peek_token_ref().token, Token::LParen) {
-        table_options(c)?;
+        let passing = table_options(c, temporary)?;
         c.expect("AS")?;
         let query = c.query()?;
         let with_data = !c.take("WITH NO DATA");
@@ -104,6 +104,7 @@ fn create_table(c: &mut Cursor<'_>, temporary: bool) -> Parsed<Ddl> {
             name,
             if_not_exists,
             temporary,
+            passing,
             columns,
             query,
             with_data,
@@ -115,11 +116,12 @@ fn create_table(c: &mut Cursor<'_>, temporary: bool) -> Parsed<Ddl> {
         elements = c.list(element)?;
         c.expect_token(&Token::RParen)?;
     }
-    table_options(c)?;
+    let passing = table_options(c, temporary)?;
     Ok(Ddl::CreateTable(CreateTable {
         name,
         if_not_exists,
         temporary,
+        passing,
         elements,
     }))
 }
@@ -165,8 +167,9 @@ fn element(c: &mut Cursor<'_>) -> Parsed<Element> {
     })
 }
 
-/// What may follow the columns; none of it changes anything here, or it is refused.
-fn table_options(c: &mut Cursor<'_>) -> Parsed<()> {
+/// What may follow the columns; none of it changes anything here, or it is refused. Whether it is ON COMMIT DROP.
+fn table_options(c: &mut Cursor<'_>, temporary: bool) -> Parsed<bool> {
+    let mut passing = false;
     loop {
         if c.at(0, "INHERITS") || c.at(0, "PARTITION") {
             let what = if c.at(0, "INHERITS") {
@@ -183,13 +186,21 @@ fn table_options(c: &mut Cursor<'_>) -> Parsed<()> {
         } else if c.at(0, "WITH") && c.parser.peek_nth_token_ref(1).token == Token::LParen {
             c.take("WITH");
             c.options()?;
-        } else if c.take("WITHOUT OIDS") || c.take("ON COMMIT PRESERVE ROWS") {
+        } else if c.take("WITHOUT OIDS") {
         } else if c.at(0, "ON") {
-            return unsupported("ON COMMIT DELETE ROWS and ON COMMIT DROP");
+            if !temporary {
+                let text = "ON COMMIT can only be used on temporary tables";
+                return Err(Error::new(Code::InvalidTableDefinition, text).into());
+            }
+            if c.take("ON COMMIT DROP") {
+                passing = true;
+            } else if !c.take("ON COMMIT PRESERVE ROWS") {
+                return unsupported("ON COMMIT DELETE ROWS");
+            }
         } else if c.take("TABLESPACE") {
             c.ident()?;
         } else {
-            return Ok(());
+            return Ok(passing);
         }
     }
 }

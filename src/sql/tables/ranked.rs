@@ -22,12 +22,14 @@ use datafusion::{
 use futures::StreamExt;
 
 use super::{
+    builds,
     exact::check,
     lookup::{self, Access, Condition},
     nearest_scan::NearestScan,
     provider::{UserTable, named},
     scan::TableScanExec,
-    shards::{self, Found, Seen, Vectors as Shards, Wanted},
+    shard,
+    shards::{Found, Seen, Vectors as Shards, Wanted},
 };
 use crate::{
     error::{Error, Result},
@@ -35,7 +37,7 @@ use crate::{
     sql::{complaints::from_datafusion, functions::vector::Vectors, nearest::Request, run::constant, settings},
     table::{
         TableData,
-        schema::{IndexMethod, KeyOf, RowId, TableDef},
+        schema::{RowId, TableDef},
     },
     vector::{Cancel, Method, Metric},
 };
@@ -153,21 +155,7 @@ impl Sought {
     pub(super) fn index(&self) -> Option<String> {
         self.latest.as_ref()?;
         let (table, id) = (self.data.def(), self.wanted.column);
-        let class = match self.wanted.metric {
-            Metric::Cosine => "_cosine_ops",
-            Metric::L2 => "_l2_ops",
-            Metric::InnerProduct => "_ip_ops",
-            Metric::L1 => "_l1_ops",
-        };
-        let made = table.indexes.iter().find(|index| {
-            let approximate = matches!(index.method, IndexMethod::Hnsw { .. } | IndexMethod::Ivfflat { .. });
-            let fits = index.keys.first().is_some_and(|key| {
-                // pgvector's default of ivfflat.
-                let named = key.operator_class.as_deref().unwrap_or("vector_l2_ops");
-                matches!(key.key, KeyOf::Column(of) if of == id) && named.ends_with(class)
-            });
-            approximate && fits && index.predicate.is_none()
-        });
+        let made = builds::index_for(table, id, self.wanted.metric).filter(|index| index.predicate.is_none());
         Some(match made {
             Some(index) => index.name.clone(),
             None => format!("{}_{}_nearest", table.name, self.column()),
@@ -178,6 +166,16 @@ impl Sought {
     pub(super) fn column(&self) -> &str {
         let column = self.data.def().column_of(self.wanted.column);
         column.map(|column| column.name.as_str()).unwrap_or_default()
+    }
+}
+
+/// How the operator classes of a distance end.
+pub(super) fn class_of(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Cosine => "_cosine_ops",
+        Metric::L2 => "_l2_ops",
+        Metric::InnerProduct => "_ip_ops",
+        Metric::L1 => "_l1_ops",
     }
 }
 
@@ -287,7 +285,7 @@ impl Predicate {
 impl UserTable {
     /// Whether a column holds vectors of one length.
     pub(in crate::sql) fn has_vectors(&self, column: &str) -> bool {
-        self.def.column(column).and_then(shards::dimensions).is_some()
+        self.def.column(column).and_then(shard::dimensions).is_some()
     }
 
     /// The scan that answers a request; `None` where the table is to be read as ever.
@@ -362,7 +360,7 @@ impl UserTable {
         // By its number: the name may have changed since the statement was planned.
         let planned = self.def.column(&request.column);
         let column = planned.and_then(|column| now.column_of(column.id));
-        let Some(column) = column.filter(|column| shards::dimensions(column) == Some(query.len())) else {
+        let Some(column) = column.filter(|column| shard::dimensions(column) == Some(query.len())) else {
             return Ok(None);
         };
         Ok(Some(Wanted {
@@ -374,11 +372,11 @@ impl UserTable {
         }))
     }
 
-    /// `hnsw.ef_search` where it is not the default, by which the promised recall decides.
+    /// `hnsw.ef_search` where somebody has set it; else the promised recall decides.
     fn ef(&self) -> Result<Option<usize>> {
         let setting = settings::find("hnsw.ef_search")?;
-        let value = self.world()?.desk.settings.lock().get(setting);
-        Ok(value.parse().ok().filter(|_| value != setting.default))
+        let settings = self.world()?.desk.settings.lock();
+        Ok(settings.explicit(setting).and_then(|value| value.parse().ok()))
     }
 }
 

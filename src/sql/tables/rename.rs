@@ -51,7 +51,7 @@ impl Change<'_> {
                         });
                         Ok(())
                     }
-                    AlterAny::Nothing => Ok(()),
+                    AlterAny::SetOptions(_) | AlterAny::ResetOptions(_) | AlterAny::Nothing => Ok(()),
                 }
             }
         }
@@ -85,6 +85,8 @@ impl Change<'_> {
                 self.put_table(table);
                 Ok(())
             }
+            AlterAny::SetOptions(set) => self.set_options(&table, &index, set, &[]),
+            AlterAny::ResetOptions(reset) => self.set_options(&table, &index, &[], reset),
             AlterAny::Nothing => Ok(()),
             AlterAny::SetSchema(_) | AlterAny::OwnerTo(_) => Err(wrong_kind(&name.name, Kind::Table)),
         }
@@ -125,7 +127,9 @@ impl Change<'_> {
                 }
                 Ok(())
             }
-            AlterAny::SetSchema(_) | AlterAny::Nothing => Err(wrong_kind(&name.name, Kind::Table)),
+            AlterAny::SetSchema(_) | AlterAny::SetOptions(_) | AlterAny::ResetOptions(_) | AlterAny::Nothing => {
+                Err(wrong_kind(&name.name, Kind::Table))
+            }
         }
     }
 

@@ -1,19 +1,26 @@
 //! Runs statements of [`super::ddl`].
 
 use super::{
+    builds::Ask,
     constraint::Added,
     ddl::{Ddl, Kind, LockMode, Name},
     definitions::{Change, undefined},
-    rights::require_owner,
+    rights::{owns, require_owner},
 };
 use crate::{
     error::{Code, Error, Result},
     sql::session::{Answer, Session, Status},
     table::{
         Mode, Resource, Wait,
-        schema::{Oid, Relation},
+        schema::{Oid, Relation, TableDef},
     },
 };
+
+/// The indexes of a table that are to be built anew.
+fn asked_of(table: &TableDef) -> impl Iterator<Item = Ask> {
+    let indexes = table.indexes.iter();
+    indexes.filter_map(|index| Ask::of(table.oid, index, true))
+}
 
 /// Extensions whose functions are there already.
 const EXTENSIONS: &[&str] = &["vector", "plpgsql"];
@@ -231,18 +238,39 @@ impl Session {
         let world = self.world.tenant()?;
         let change = Change::look(self)?;
         for name in names {
-            let (owner, found) = match kind {
+            let (owner, found, asked): (_, _, Vec<Ask>) = match kind {
                 Kind::Index => match change.find_index(name)? {
-                    Some((table, index)) => (table.owner.clone(), index.name.clone()),
+                    Some((table, index)) => {
+                        let asked = Ask::of(table.oid, &index, true).into_iter().collect();
+                        (table.owner.clone(), index.name.clone(), asked)
+                    }
                     None => return Err(undefined(Kind::Index, name)),
                 },
-                Kind::Schema => return change.check_schema(&name.name),
+                Kind::Schema => {
+                    change.check_schema(&name.name)?;
+                    let tables = change.catalog.tables();
+                    let inside = tables.filter(|table| table.schema == name.name && owns(world, &table.owner));
+                    world.ask(inside.flat_map(|table| asked_of(table)));
+                    return Ok(());
+                }
                 Kind::Table | Kind::View | Kind::Sequence => {
                     let relation = change.relation(name)?;
-                    (relation.owner().to_owned(), relation.name().1.to_owned())
+                    let asked = match relation {
+                        Relation::Table(table) => asked_of(table).collect(),
+                        Relation::View(_) | Relation::Sequence(_) => Vec::new(),
+                    };
+                    (relation.owner().to_owned(), relation.name().1.to_owned(), asked)
                 }
             };
             require_owner(world, kind, &owner, &found)?;
+            if tag == "REINDEX" {
+                world.ask(asked);
+            }
+        }
+        if tag == "REINDEX" && names.is_empty() {
+            let tables = change.catalog.tables();
+            let own = tables.filter(|table| owns(world, &table.owner));
+            world.ask(own.flat_map(|table| asked_of(table)));
         }
         Ok(())
     }

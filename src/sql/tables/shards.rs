@@ -19,25 +19,22 @@ use parking_lot::Mutex;
 use super::{
     exact::{self, Column},
     graphs::Graphs,
+    shard::{Kept, State, bytes, dimensions},
 };
 use crate::{
-    codec::pgtype::{PgType, Scalar},
-    error::{Error, Result},
+    error::Result,
     limits,
     table::{
         TableData, Tables,
-        schema::{ColumnDef, Oid, RowId},
+        schema::{Oid, RowId},
     },
     tenant::Tenant,
-    vector::{
-        Cancel, Due, Embedding, Filter, Hit, Member, Method, Metric, Moment, Options, Pool, Queue, RowSet, Shard,
-        Share, Tended, Trace,
-    },
+    vector::{Cancel, Filter, Hit, Member, Method, Metric, Options, Pool, Queue, RowSet, Trace},
 };
 
 /// The shards of one tenant. Filled at first use, derived from rows; their graphs are stored.
 pub(in crate::sql) struct Vectors {
-    tenant: Tenant,
+    pub(super) tenant: Tenant,
     shards: Mutex<HashMap<Key, Arc<Kept>>>,
     /// Where they are arranged.
     queue: Arc<Queue>,
@@ -45,39 +42,12 @@ pub(in crate::sql) struct Vectors {
     me: Weak<Vectors>,
 }
 
+/// What a shard is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    table: Oid,
-    column: u16,
-    metric: Metric,
-}
-
-/// One shard.
-struct Kept {
-    key: Key,
-    home: Weak<Vectors>,
-    shard: Tended,
-    /// What it takes of the memory for all vectors.
-    share: Share,
-    /// The moment that it holds; `None` until it is filled.
-    moment: Mutex<Option<Arc<TableData>>>,
-    /// Held by who takes it to another moment.
-    moving: Mutex<()>,
-    /// Whether it will be made to follow a commit.
-    scheduled: AtomicBool,
-    /// Ends the filling.
-    cancel: Cancel,
-}
-
-/// What an attempt to bring a shard up to date has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// It holds some moment of the table.
-    Filled,
-    /// Another thread fills it.
-    Filling,
-    /// It is of no use any more.
-    Stale,
+pub(super) struct Key {
+    pub(super) table: Oid,
+    pub(super) column: u16,
+    pub(super) metric: Metric,
 }
 
 /// The rows that are asked for.
@@ -132,16 +102,6 @@ impl std::fmt::Debug for Vectors {
 impl Drop for Vectors {
     fn drop(&mut self) {
         self.shards.get_mut().values().for_each(|kept| kept.cancel.cancel());
-    }
-}
-
-/// How long the vectors of a column are; `None` if they may differ, or if it holds none.
-pub(super) fn dimensions(column: &ColumnDef) -> Option<usize> {
-    match column.pg_type {
-        PgType::Scalar(Scalar::Vector | Scalar::Halfvec) => {
-            usize::try_from(column.type_modifier).ok().filter(|&length| length > 0)
-        }
-        _ => None,
     }
 }
 
@@ -289,7 +249,7 @@ impl Vectors {
     }
 
     /// A shard without rows; whether it is new.
-    fn add(&self, key: Key, dimensions: usize) -> (Arc<Kept>, bool) {
+    pub(super) fn add(&self, key: Key, dimensions: usize) -> (Arc<Kept>, bool) {
         let kept = {
             let mut all = self.shards.lock();
             if let Some(kept) = all.get(&key) {
@@ -310,20 +270,41 @@ impl Vectors {
         (kept, true)
     }
 
-    /// Fills a shard while vectors are compared one by one.
-    fn fill_aside(&self, key: Key, kept: Arc<Kept>, latest: Arc<TableData>) {
+    /// Fills a shard while vectors are compared one by one. What it gives turns true when that has ended.
+    pub(super) fn fill_aside(&self, key: Key, kept: Arc<Kept>, latest: Arc<TableData>) -> Arc<AtomicBool> {
         let vectors = self.me.clone();
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = ended.clone();
         let fill = move || {
             if let Some(vectors) = vectors.upgrade()
                 && let Err(error) = vectors.take_to(key, &kept, &latest)
             {
                 tracing::warn!(%error, "vectors could not be read; it is tried again at the next search");
             }
+            told.store(true, Ordering::SeqCst);
         };
         // If there is no thread the next search fills it.
         if let Err(error) = std::thread::Builder::new().name("vectors-load".to_owned()).spawn(fill) {
             tracing::warn!(%error, "vectors are not read in the background: there is no thread for it");
+            ended.store(true, Ordering::SeqCst);
         }
+        ended
+    }
+
+    /// Every shard that there is.
+    pub(super) fn all(&self) -> Vec<(Key, Arc<Kept>)> {
+        let all = self.shards.lock();
+        all.iter().map(|(key, kept)| (*key, kept.clone())).collect()
+    }
+
+    /// Bytes of memory for the vectors of all.
+    pub(super) fn limit(&self) -> usize {
+        self.pool.limit()
+    }
+
+    /// Has a shard arranged, where something is due.
+    pub(super) fn arrange(&self, kept: &Kept) {
+        kept.shard.arrange(&self.queue);
     }
 
     /// Brings a shard up to date, and forgets it where that is not possible.
@@ -341,7 +322,7 @@ impl Vectors {
     }
 
     /// Whether it was known.
-    fn forget(&self, key: Key, kept: &Kept) -> bool {
+    pub(super) fn forget(&self, key: Key, kept: &Kept) -> bool {
         let mut all = self.shards.lock();
         let known = all.get(&key).is_some_and(|now| std::ptr::eq(&raw const **now, kept));
         let forgotten = if known { all.remove(&key) } else { None };
@@ -353,10 +334,10 @@ impl Vectors {
 
     /// To be called after a commit: shards of tables that are gone go, others follow soon.
     pub(in crate::sql) fn committed(self: &Arc<Self>, tables: &Arc<Tables>) {
-        let all: Vec<(Key, Arc<Kept>)> = match self.shards.lock() {
-            all if all.is_empty() => return,
-            all => all.iter().map(|(key, kept)| (*key, kept.clone())).collect(),
-        };
+        let all = self.all();
+        if all.is_empty() {
+            return;
+        }
         let latest = tables.latest();
         for (key, kept) in all {
             let Some(now) = latest.loaded(key.table) else {
@@ -390,169 +371,15 @@ impl Vectors {
 }
 
 impl Key {
+    pub(super) fn new(table: Oid, column: u16, metric: Metric) -> Self {
+        Self { table, column, metric }
+    }
+
     fn of(view: &TableData, wanted: &Wanted) -> Self {
         Self {
             table: view.def().oid,
             column: wanted.column,
             metric: wanted.metric,
-        }
-    }
-}
-
-impl Member for Kept {
-    fn share(&self) -> &Share {
-        &self.share
-    }
-
-    fn evict(&self) -> bool {
-        self.home.upgrade().is_some_and(|home| home.forget(self.key, self))
-    }
-}
-
-/// Throws away what is stored of a shard and of no use: its rows are read, and its graph built, again.
-fn discard(graphs: &Graphs, error: &Error) {
-    tracing::warn!(%error, "a stored graph of vectors is thrown away");
-    if let Err(error) = graphs.remove() {
-        tracing::warn!(%error, "a stored graph of vectors could not be removed");
-    }
-}
-
-/// Bytes of a column's vectors.
-fn bytes(data: &TableData, dimensions: usize) -> usize {
-    let rows = usize::try_from(data.rows()).unwrap_or(usize::MAX);
-    rows.saturating_mul(dimensions).saturating_mul(size_of::<f32>())
-}
-
-impl Kept {
-    fn new(key: Key, home: Weak<Vectors>, dimensions: usize, share: Share) -> Self {
-        Self {
-            key,
-            home,
-            shard: Tended::new(Shard::new(key.metric, dimensions)),
-            share,
-            moment: Mutex::new(None),
-            moving: Mutex::new(()),
-            scheduled: AtomicBool::new(false),
-            cancel: Cancel::new(),
-        }
-    }
-
-    /// The moment that the shard holds, and what it holds of it.
-    fn now(&self) -> Option<(Arc<TableData>, Moment)> {
-        let moment = self.moment.lock();
-        moment.as_ref().map(|base| (base.clone(), self.shard.moment()))
-    }
-
-    /// Makes the shard hold another moment of its table.
-    fn take_to(&self, latest: &Arc<TableData>, tenant: &Tenant) -> Result<State> {
-        if self.moment.lock().as_ref().is_some_and(|moment| moment.is(latest)) {
-            return Ok(State::Filled);
-        }
-        let column = self.key.column;
-        let Some(_moving) = self.moving.try_lock() else {
-            // What it holds meanwhile is as good.
-            return Ok(match self.moment.lock().is_some() {
-                true => State::Filled,
-                false => State::Filling,
-            });
-        };
-        let length = latest.def().column_of(column).and_then(dimensions);
-        let most = self.share.pool().limit();
-        if length != Some(self.shard.dimensions()) || bytes(latest, self.shard.dimensions()) > most {
-            return Ok(State::Stale);
-        }
-        let before = self.moment.lock().clone();
-        let Some(before) = before else {
-            return self.fill(latest, tenant);
-        };
-        let Some(changed) = latest.changed_since(&before, usize::MAX) else {
-            return Ok(State::Stale);
-        };
-        let (mut inserted, mut removed) = (Vec::new(), Vec::new());
-        for rows in changed.chunks(limits::SCAN_ROWS) {
-            let then = Column::of_rows(&before, rows, column)?;
-            let now = Column::of_rows(latest, rows, column)?;
-            let (mut then, mut now) = (then.vectors().peekable(), now.vectors().peekable());
-            // Both come in the order of `rows`.
-            for &row in rows {
-                let then = then.next_if(|(id, _)| *id == row).map(|(_, vector)| vector);
-                let now = now.next_if(|(id, _)| *id == row).map(|(_, vector)| vector);
-                match (then, now) {
-                    // Another column changed, or the row moved into a block.
-                    (Some(then), Some(now)) if then == now => {}
-                    (_, Some(now)) => inserted.push((row, Embedding::new(now)?)),
-                    (Some(_), None) => removed.push(row),
-                    (None, None) => {}
-                }
-            }
-        }
-        // Whoever looks meanwhile waits, and finds both changed.
-        let mut moment = self.moment.lock();
-        self.shard.remove(&removed);
-        self.shard.insert(&inserted)?;
-        *moment = Some(latest.clone());
-        Ok(State::Filled)
-    }
-
-    /// With the graph that is stored, where it is of these rows or most of them.
-    fn fill(&self, latest: &Arc<TableData>, tenant: &Tenant) -> Result<State> {
-        let graphs = Graphs::of(tenant, latest.storage(), self.key.column, self.key.metric);
-        let stored = graphs.read().unwrap_or_else(|error| {
-            discard(&graphs, &error);
-            None
-        });
-        let mut rows = Vec::new();
-        for batch in latest.scan(vec![self.key.column], Vec::new(), true) {
-            if self.cancel.is_cancelled() {
-                return Ok(State::Stale);
-            }
-            let batch = Column::of(&batch?)?;
-            for (row, vector) in batch.vectors() {
-                rows.push((row, Embedding::new(vector)?));
-            }
-            if stored.is_none() {
-                self.shard.insert(&rows)?;
-                rows.clear();
-            }
-        }
-        if let Some(stored) = stored {
-            let given = rows.iter().map(|(row, vector)| (*row, vector));
-            match Shard::open(self.key.metric, self.shard.dimensions(), &stored, given) {
-                Ok(opened) => {
-                    tracing::info!(
-                        rows = opened.len(),
-                        in_graph = opened.in_graph(),
-                        "a stored graph of vectors was opened"
-                    );
-                    self.shard.take_over(opened);
-                }
-                Err(error) => {
-                    discard(&graphs, &error);
-                    self.shard.insert(&rows)?;
-                }
-            }
-        }
-        *self.moment.lock() = Some(latest.clone());
-        Ok(State::Filled)
-    }
-
-    /// After work on the shard: what it takes, and its graph if that is new, are told.
-    fn arranged(&self, done: Due) {
-        self.share.set(self.shard.memory().bytes);
-        if done != Due::Build {
-            return;
-        }
-        // As long as somebody holds the moment, what is stored of it is not swept.
-        let (Some(vectors), Some((base, _))) = (self.home.upgrade(), self.now()) else {
-            return;
-        };
-        let graphs = Graphs::of(&vectors.tenant, base.storage(), self.key.column, self.key.metric);
-        let Some(sealed) = self.shard.sealed() else { return };
-        match graphs.write(&sealed) {
-            Ok(()) => tracing::info!(bytes = sealed.len(), "a graph of vectors was stored"),
-            Err(error) => {
-                tracing::warn!(%error, "a graph of vectors could not be stored; it is built again after a restart");
-            }
         }
     }
 }

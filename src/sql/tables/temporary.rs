@@ -5,9 +5,16 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use super::{
+    ddl::{Kind, Name},
+    definitions::Change,
+};
 use crate::{
     error::Result,
-    sql::world::{TenantWorld, World},
+    sql::{
+        session::Session,
+        world::{TenantWorld, World},
+    },
     table::{
         Mode, Resource, Tables, Wait, WriteSet,
         schema::{Catalog, Relation},
@@ -114,5 +121,29 @@ impl TenantWorld {
             (Some(schema), Some(tables)) => forget(&self.tenant, tables, Some(schema)).await,
             _ => Ok(()),
         }
+    }
+}
+
+impl Session {
+    /// Drops what ON COMMIT DROP was said of, as a part of the transaction that ends.
+    ///
+    /// # Errors
+    /// Those of DROP TABLE.
+    pub(in crate::sql) async fn drop_passing(&self) -> Result<()> {
+        let passing = std::mem::take(&mut *self.world.desk().passing.lock());
+        if passing.is_empty() {
+            return Ok(());
+        }
+        let mut change = Change::begin(self).await?;
+        // What a savepoint took back, or was dropped already, is none.
+        let there = passing.iter().filter_map(|oid| change.catalog.table(*oid));
+        let named = there.map(|table| Name {
+            database: None,
+            schema: Some(table.schema.clone()),
+            name: table.name.clone(),
+        });
+        let names: Vec<Name> = named.collect();
+        change.drop_named(Kind::Table, &names, true, true).await?;
+        change.finish()
     }
 }
