@@ -389,6 +389,8 @@ pub const INDEX_ROWS: usize = 1_000;
 /// Rows that are read at once, without a thread of their own.
 pub const INLINE_ROWS: usize = 1_024;
 
+/// Longest `char(n)` that is shown with the spaces that pad it: a batch of rows stays below 10 MiB of them.
+pub const PADDED_CHARACTERS: usize = 1_024;
 /// Rows from which the vectors of a table's column are kept in memory for nearest searches.
 pub const SHARD_ROWS: u64 = 512;
 /// Bytes of vectors that one tenant's searches of its own tables keep in memory; beyond them tables are scanned.

@@ -96,7 +96,15 @@ fn not_implemented(text: &str) -> Error {
 
 fn from_schema(error: &SchemaError) -> Error {
     match error {
-        SchemaError::FieldNotFound { field, .. } => {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            if let Some(table) = &field.relation
+                && !valid_fields
+                    .iter()
+                    .any(|valid| valid.relation.as_ref().is_some_and(|r| r.table() == table.table()))
+            {
+                let text = format!("missing FROM-clause entry for table \"{}\"", table.table());
+                return Error::new(Code::UndefinedTable, text);
+            }
             let name = match &field.relation {
                 Some(relation) => format!("{}.{}", relation.table(), field.name),
                 None => format!("\"{}\"", field.name),
@@ -217,7 +225,7 @@ fn from_execution(text: &str) -> Error {
     }
     if has("subquery") && (has("more than one row") || has("returned more")) {
         return Error::new(
-            Code::DataException,
+            Code::CardinalityViolation,
             "more than one row returned by a subquery used as an expression",
         );
     }
@@ -255,6 +263,29 @@ fn from_plan(text: &str) -> Error {
         return Error::new(
             Code::GroupingError,
             "a column must appear in the GROUP BY clause or be used in an aggregate function",
+        );
+    }
+    if has("Aggregate functions are not allowed in the WHERE clause") {
+        return Error::new(Code::GroupingError, "aggregate functions are not allowed in WHERE");
+    }
+    if has("Aggregate function calls cannot be nested") {
+        return Error::new(Code::GroupingError, "aggregate function calls cannot be nested");
+    }
+    if has("For SELECT DISTINCT, ORDER BY expressions") {
+        return Error::new(
+            Code::InvalidColumnReference,
+            "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
+        );
+    }
+    if has("Order by column out of bounds") {
+        let place: String = text
+            .chars()
+            .skip_while(|c| !c.is_ascii_digit())
+            .take_while(char::is_ascii_digit)
+            .collect();
+        return Error::new(
+            Code::InvalidColumnReference,
+            format!("ORDER BY position {place} is not in select list"),
         );
     }
     if has("laceholder") {

@@ -12,11 +12,14 @@ mod builtin;
 mod cache_tests;
 mod calls;
 mod catalog;
+mod chain;
 mod commands;
 mod commitment;
 mod complaints;
 mod copy;
 mod cursor;
+#[cfg(test)]
+mod direct_tests;
 mod dml;
 mod documents;
 mod effects;

@@ -352,6 +352,11 @@ pub(super) struct Request {
 }
 
 impl Request {
+    /// The metric of a distance that is near when it is small.
+    pub(super) fn metric_of(function: &str) -> Option<Metric> {
+        METRICS.iter().find(|(name, _)| *name == function).map(|(_, m)| *m)
+    }
+
     /// The request among a scan's filters, if there is one.
     pub(super) fn among(filters: &[Expr]) -> Option<Self> {
         let call = filters.iter().find_map(|filter| match filter {
@@ -370,7 +375,7 @@ impl Request {
             return None;
         };
         Some(Self {
-            metric: METRICS.iter().find(|(n, _)| n == name).map(|(_, m)| *m)?,
+            metric: Self::metric_of(name)?,
             column: column.clone(),
             query: query.clone(),
             fetch: fetch.clone(),

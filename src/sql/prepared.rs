@@ -23,6 +23,7 @@ use datafusion::{
 };
 
 use super::{
+    chain::{self, Chain},
     complaints::from_datafusion,
     dml, functions,
     guard::{Kind, Parsed},
@@ -32,8 +33,8 @@ use super::{
     planner::Context,
     rewrite,
     session::{Column, Session},
-    tables::point::Point,
-    tables::{locking::LockingQuery, pieces::Extra, write::TableWrite},
+    tables::direct::Direct,
+    tables::{locking::LockingQuery, origin::origin, pieces::Extra, write::TableWrite},
     world::World,
 };
 use crate::{
@@ -92,6 +93,8 @@ pub(super) enum Plan {
     TableWrite(Box<TableWrite>),
     /// A query that locks rows.
     Locking(Box<LockingQuery>),
+    /// With writes in its WITH.
+    Chain(Box<Chain>),
     /// Anything else: run from its syntax.
     Command,
 }
@@ -113,7 +116,7 @@ pub(super) struct Query {
     /// Its physical plan.
     pub(super) kept: Kept,
     /// How it is answered without one, once it is known whether it is.
-    pub(super) point: OnceLock<Option<Point>>,
+    pub(super) direct: OnceLock<Option<Direct>>,
 }
 
 impl Session {
@@ -134,6 +137,7 @@ impl Session {
             _ => return Ok(command(Vec::new())),
         };
         match &**statement {
+            Statement::Query(query) if chain::is_chain(query) => self.plan_chain(query, parsed, declared),
             Statement::Query(query) => match written(query) {
                 Some((with, write)) => self.plan_any_write(write, with, parsed, declared),
                 None if !query.locks.is_empty() => self.plan_locking((**query).clone(), parsed, declared),
@@ -202,7 +206,7 @@ impl Session {
                 tag,
                 path,
                 kept: Kept::default(),
-                point: OnceLock::new(),
+                direct: OnceLock::new(),
             })),
             parsed: parsed.clone(),
             declared: declared.to_vec(),
@@ -292,13 +296,15 @@ impl Session {
     }
 
     fn try_logical(&self, statement: &Statement, types: &[Option<PgType>], extra: &Extra) -> Result<LogicalPlan> {
+        let mut tables = extra.tables.clone();
+        tables.extend(self.with_rows.lock().iter().cloned());
         let context = Context {
             names: &self.names,
             path: self.settings.lock().path(),
             options: self.state.config_options(),
             within: Vec::new(),
             depth: 0,
-            extra: &extra.tables,
+            extra: &tables,
         };
         planned(&context, statement.clone(), types)
     }
@@ -374,8 +380,13 @@ pub(super) fn columns_of(plan: &LogicalPlan) -> Vec<Column> {
 /// The columns of a plan whose rows will have this schema.
 fn columns_as(plan: &LogicalPlan, rows: &Schema) -> Vec<Column> {
     let types = pg::output::types(plan, rows);
-    let fields = plan.schema().fields().iter().zip(types);
-    fields.map(|(f, pg_type)| Column { pg_type, ..column(f) }).collect()
+    let fields = plan.schema().fields().iter().zip(types).enumerate();
+    let one = |(at, (field, pg_type)): (usize, (&FieldRef, PgType))| Column {
+        pg_type,
+        origin: origin(plan, at),
+        ..column(field)
+    };
+    fields.map(one).collect()
 }
 
 pub(super) fn column(field: &Field) -> Column {
@@ -383,6 +394,7 @@ pub(super) fn column(field: &Field) -> Column {
         name: pg::names::shown(field.name()).to_owned(),
         pg_type: PgType::of(field),
         type_modifier: pgtype::modifier_of(field),
+        origin: None,
     }
 }
 
@@ -391,6 +403,7 @@ pub(super) fn text_column(name: &str) -> Column {
         name: name.to_owned(),
         pg_type: PgType::TEXT,
         type_modifier: -1,
+        origin: None,
     }
 }
 

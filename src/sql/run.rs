@@ -8,7 +8,7 @@ use datafusion::{
         datatypes::DataType,
     },
     common::{ParamValues, Result as DfResult, ScalarValue, tree_node::Transformed},
-    logical_expr::{Expr, Limit, LogicalPlan},
+    logical_expr::{EmptyRelation, Expr, FetchType, Limit, LogicalPlan},
     physical_plan::{ExecutionPlan, execute_stream},
 };
 use futures::{StreamExt, TryStreamExt};
@@ -21,7 +21,7 @@ use super::{
     prepared::{self, Plan, Prepared, Query},
     session::{Answer, RowStream, RowTag, Session, Status},
     shown,
-    tables::point::Point,
+    tables::direct::Direct,
     world::World,
     yielding,
 };
@@ -63,6 +63,7 @@ impl Session {
             Plan::Write(write) => self.run_write(write, prepared, params).await,
             Plan::TableWrite(write) => self.run_table_write(write, prepared, params).await,
             Plan::Locking(query) => self.run_locking(query, prepared, params).await,
+            Plan::Chain(chain) => Box::pin(self.run_chain(chain, prepared, params)).await,
             Plan::Command => match &prepared.parsed.kind {
                 Kind::Sql(statement) => self.run_command(statement).await,
                 Kind::Ddl(ddl) => self.run_ddl(ddl).await,
@@ -78,8 +79,13 @@ impl Session {
         }
     }
 
-    async fn run_query(&mut self, query: &Query, prepared: &Prepared, params: &[ArrayRef]) -> Result<Answer> {
-        let rows = match self.read_point(query, params).await? {
+    pub(super) async fn run_query(
+        &mut self,
+        query: &Query,
+        prepared: &Prepared,
+        params: &[ArrayRef],
+    ) -> Result<Answer> {
+        let rows = match self.read_directly(query, params).await? {
             Some(rows) => Box::pin(futures::stream::once(async { Ok(rows) })),
             None => self.read_planned(query, params).await?,
         };
@@ -113,25 +119,25 @@ impl Session {
         })
     }
 
-    /// The answer of a query for one key of a tenant's table.
-    async fn read_point(&self, query: &Query, params: &[ArrayRef]) -> Result<Option<RecordBatch>> {
+    /// The answer of a query that needs no plan.
+    pub(super) async fn read_directly(&self, query: &Query, params: &[ArrayRef]) -> Result<Option<RecordBatch>> {
         if !query.optimized || query.effect {
             return Ok(None);
         }
-        let point = match query.point.get() {
-            Some(point) => point,
+        let direct = match query.direct.get() {
+            Some(direct) => direct,
             None => {
-                let found = Point::find(self, &query.plan, &query.placeholders)?;
-                query.point.get_or_init(|| found)
+                let found = Direct::find(self, &query.plan, &query.placeholders)?;
+                query.direct.get_or_init(|| found)
             }
         };
-        match point {
-            Some(point) => point.read(self, params).await,
+        match direct {
+            Some(direct) => direct.read(self, params).await,
             None => Ok(None),
         }
     }
 
-    async fn read_planned(&self, query: &Query, params: &[ArrayRef]) -> Result<RowStream> {
+    pub(super) async fn read_planned(&self, query: &Query, params: &[ArrayRef]) -> Result<RowStream> {
         let (plan, running) = self.kept_or_made(query, params).await?;
         let rows = self.stream(plan)?;
         Ok(match running {
@@ -235,11 +241,22 @@ fn with_plain_limits(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         })
     };
     let plan = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Limit(limit) => Ok(Transformed::yes(LogicalPlan::Limit(Limit {
-            skip: limit.skip.map(plain).transpose()?,
-            fetch: limit.fetch.map(plain).transpose()?,
-            input: limit.input,
-        }))),
+        LogicalPlan::Limit(limit) => {
+            let limit = Limit {
+                skip: limit.skip.map(plain).transpose()?,
+                fetch: limit.fetch.map(plain).transpose()?,
+                input: limit.input,
+            };
+            // As the optimizer does where it knows the number: a sort of no rows cannot be run.
+            let none = matches!(limit.get_fetch_type(), Ok(FetchType::Literal(Some(0))));
+            Ok(Transformed::yes(match none {
+                true => LogicalPlan::EmptyRelation(EmptyRelation {
+                    produce_one_row: false,
+                    schema: limit.input.schema().clone(),
+                }),
+                false => LogicalPlan::Limit(limit),
+            }))
+        }
         other => Ok(Transformed::no(other)),
     })?;
     Ok(plan.data)

@@ -12,6 +12,7 @@ use std::{
 
 use datafusion::{
     arrow::array::{ArrayRef, RecordBatch},
+    catalog::TableProvider,
     execution::{SessionState, TaskContext},
     sql::sqlparser::ast,
 };
@@ -59,6 +60,8 @@ pub struct Column {
     pub pg_type: PgType,
     /// `atttypmod`; -1 where there is none.
     pub type_modifier: i32,
+    /// The table and the number of the column that it is, where it is one.
+    pub origin: Option<(Oid, i16)>,
 }
 
 /// What a statement gives.
@@ -148,6 +151,8 @@ pub struct Session {
     pub(super) watch: Option<Arc<dyn Watch>>,
     /// What tables ask of their rows, by table.
     pub(super) rules: Mutex<HashMap<Oid, Arc<Rules>>>,
+    /// What writes in the running statement's WITH gave.
+    pub(super) with_rows: Mutex<Vec<(String, Arc<dyn TableProvider>)>>,
     pub(super) admission: Admission,
     pub(super) registered: Option<Registered>,
     pub(super) listed: Arc<Mutex<Vec<(String, String)>>>,
@@ -229,6 +234,7 @@ impl Session {
             state.runtime_env().clone(),
         );
         let mut session = Self {
+            with_rows: Mutex::default(),
             admission: Admission::of(&world),
             registered: None,
             world,
@@ -362,6 +368,7 @@ impl Session {
     /// A statement failed: an open transaction is aborted, an implicit one rolled back.
     pub fn failed(&mut self, error: &Error) {
         self.trail_failed(error);
+        self.end_chain();
         match self.status {
             Status::Open | Status::Failed => {
                 self.status = Status::Failed;

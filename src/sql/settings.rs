@@ -97,6 +97,7 @@ settings! {
     "client_encoding" = "UTF8", Rule::Words(&["UTF8", "UTF-8", "unicode"]), true, "Encoding of the client.";
     "client_min_messages" = "notice", Rule::Words(&["notice", "warning", "error", "log", "debug", "debug1", "info"]), false, "Least level of messages sent.";
     "DateStyle" = "ISO, MDY", Rule::Words(ISO), true, "Form of dates.";
+    "default_table_access_method" = "heap", Rule::Fixed, false, "Kind of tables; there is one.";
     "default_transaction_deferrable" = "off", Rule::Switch, false, "Whether new transactions may wait before they begin; none does.";
     "default_transaction_isolation" = "read committed", Rule::Choice(LEVELS), false, "Isolation of new transactions.";
     "default_transaction_read_only" = "off", Rule::Switch, true, "Whether new transactions are read-only.";
@@ -117,6 +118,7 @@ settings! {
     "lock_timeout" = "0", Rule::Millis(FOREVER_MS), false, "Longest wait for a lock; 0 is no limit but statement_timeout.";
     "maintenance_work_mem" = "64MB", Rule::Text, false, "Memory for building indexes; the tenant's own bound holds.";
     "max_identifier_length" = "63", Rule::Fixed, false, "Longest identifier in bytes.";
+    "max_index_keys" = "32", Rule::Fixed, false, "Most columns of a key.";
     "password_encryption" = "scram-sha-256", Rule::Words(&["scram-sha-256"]), false, "How passwords are kept.";
     "row_security" = "on", Rule::Words(ON), false, "Isolation cannot be switched off.";
     "search_path" = "\"$user\", public, ai, bulkhead", Rule::Path, true, "Schemas searched for unqualified names.";

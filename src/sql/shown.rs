@@ -1,4 +1,6 @@
-//! Values whose text is a name: `regclass`, `regproc` and `regtype` leave a session as the name that the session's own
+//! Values that leave a session otherwise than they are kept.
+//!
+//! `char(n)` is kept without the spaces that pad it. `regclass`, `regproc` and `regtype` leave a session as the name that the session's own
 //! catalog has for them, with the number beside it for clients that read the binary form.
 
 use std::sync::Arc;
@@ -16,34 +18,53 @@ use super::{
 use crate::{
     codec::pgtype::{PgType, Scalar},
     error::{Error, Result},
+    limits,
 };
 
-/// The kind of a column that is shown by name.
-fn named(column: &Column) -> Option<Scalar> {
+/// How a column is shown.
+#[derive(Clone, Copy)]
+enum As {
+    /// The name of this kind.
+    Name(Scalar),
+    /// Padded to so many characters.
+    Padded(usize),
+}
+
+/// How a column is shown that is not shown as it is.
+fn named(column: &Column) -> Option<As> {
     match column.pg_type {
-        PgType::Scalar(scalar @ (Scalar::Regclass | Scalar::Regproc | Scalar::Regtype)) => Some(scalar),
+        PgType::Scalar(scalar @ (Scalar::Regclass | Scalar::Regproc | Scalar::Regtype)) => Some(As::Name(scalar)),
+        PgType::Scalar(Scalar::Bpchar) => usize::try_from(column.type_modifier - 4)
+            .ok()
+            .filter(|length| (1..=limits::PADDED_CHARACTERS).contains(length))
+            .map(As::Padded),
         _ => None,
     }
 }
 
-/// Whether any column is shown by name.
+/// Whether any column is shown otherwise than it is.
 pub(super) fn any_named(columns: &[Column]) -> bool {
     columns.iter().any(|c| named(c).is_some())
 }
 
-/// The rows with names in place of numbers.
+/// The rows as they are shown.
 pub(super) fn by_name(columns: &[Column], rows: RowStream, catalog: Arc<CatalogSnapshot>) -> RowStream {
-    let kinds: Vec<Option<Scalar>> = columns.iter().map(named).collect();
+    let kinds: Vec<Option<As>> = columns.iter().map(named).collect();
     Box::pin(rows.map(move |batch| renamed(&batch?, &kinds, &catalog)))
 }
 
-fn renamed(batch: &RecordBatch, kinds: &[Option<Scalar>], catalog: &CatalogSnapshot) -> Result<RecordBatch> {
+fn renamed(batch: &RecordBatch, kinds: &[Option<As>], catalog: &CatalogSnapshot) -> Result<RecordBatch> {
     let mut fields = Vec::with_capacity(kinds.len());
     let mut arrays: Vec<ArrayRef> = Vec::with_capacity(kinds.len());
     let schema = batch.schema();
     for ((array, field), kind) in batch.columns().iter().zip(schema.fields()).zip(kinds) {
         match (kind, array.as_primitive_opt::<Int32Type>()) {
-            (Some(kind), Some(oids)) => {
+            (Some(As::Padded(length)), _) if let Some(values) = array.as_string_opt::<i32>() => {
+                let padded = |value: &str| format!("{value:length$}");
+                arrays.push(Arc::new(values.iter().map(|v| v.map(padded)).collect::<StringArray>()));
+                fields.push(field.clone());
+            }
+            (Some(As::Name(kind)), Some(oids)) => {
                 // The number after a NUL, which no name holds.
                 let name = |oid: i32| format!("{}\0{}", catalog.print_reg(*kind, oid), oid.cast_unsigned());
                 arrays.push(Arc::new(oids.iter().map(|oid| oid.map(name)).collect::<StringArray>()));

@@ -46,12 +46,26 @@ pub(super) struct Seen {
     view: Option<Database>,
     /// Whether a table was read that is locked against writers.
     read: bool,
+    /// Whether own writes are not seen until the statement ends.
+    held: bool,
 }
 
 impl Seen {
     /// Own writes changed.
     pub(super) fn changed(&mut self) {
-        self.view = None;
+        if !self.held {
+            self.view = None;
+        }
+    }
+
+    /// What is seen now is seen until [`Seen::release`], whatever is written.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Own writes are seen again.
+    pub(super) fn release(&mut self) {
+        (self.held, self.view) = (false, None);
     }
 
     /// Whether a statement of the transaction has looked at anything.

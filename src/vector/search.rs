@@ -152,18 +152,7 @@ impl State {
     /// fails with; [`Internal`](crate::error::Code::Internal) where a fetch is needed and there is none.
     pub fn search(&self, query: &[f32], k: usize, options: &Options) -> Result<(Vec<Hit>, Trace)> {
         check_dimensions(self.dimensions, query.len())?;
-        let kernel = kernel::best();
-        let mut search = Search {
-            metric: self.metric,
-            kernel,
-            query,
-            squared: (kernel.dot)(query, query),
-            k,
-            options,
-            deviations: deviations(options.recall),
-            top: TopK::new(k),
-            trace: Trace::default(),
-        };
+        let mut search = Search::new(self.metric, query, k, options);
         if k > 0 {
             for (id, vector) in options.overlay {
                 check_dimensions(self.dimensions, vector.len())?;
@@ -185,6 +174,23 @@ impl State {
         let hits = hits.map(|(distance, id)| Hit { id, distance }).collect();
         Ok((hits, search.trace))
     }
+
+    /// How the largest part would be searched; none where there is none.
+    pub fn expected(&self, query: &[f32], k: usize, options: &Options) -> Option<Method> {
+        let live = self.parts.iter().filter(|held| held.live() > 0);
+        let largest = live.max_by_key(|held| held.part.slots())?;
+        Some(Search::new(self.metric, query, k, options).plan(largest).method())
+    }
+}
+
+impl Plan {
+    fn method(self) -> Method {
+        match self {
+            Self::Exact { .. } => Method::Exact,
+            Self::Codes { .. } => Method::Codes,
+            Self::Graph { .. } => Method::Graph,
+        }
+    }
 }
 
 /// How many standard deviations an estimate must be wrong by, so that of all near rows no more than
@@ -195,7 +201,22 @@ fn deviations(recall: f32) -> f32 {
     (-2.0 * missed.ln()).sqrt() - 0.7
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(metric: Metric, query: &'a [f32], k: usize, options: &'a Options<'a>) -> Self {
+        let kernel = kernel::best();
+        Self {
+            metric,
+            kernel,
+            query,
+            squared: (kernel.dot)(query, query),
+            k,
+            options,
+            deviations: deviations(options.recall),
+            top: TopK::new(k),
+            trace: Trace::default(),
+        }
+    }
+
     fn may_give(&self, id: u64) -> bool {
         let filtered = match self.options.filter {
             None => true,
@@ -292,11 +313,7 @@ impl Search<'_> {
             return Ok(());
         }
         let plan = self.plan(held);
-        self.trace.method = self.trace.method.or(Some(match plan {
-            Plan::Exact { .. } => Method::Exact,
-            Plan::Codes { .. } => Method::Codes,
-            Plan::Graph { .. } => Method::Graph,
-        }));
+        self.trace.method = self.trace.method.or(Some(plan.method()));
         SCRATCH.with_borrow_mut(|scratch| match plan {
             Plan::Exact { listed } => self.exact(held, listed),
             Plan::Codes { listed } => self.codes(held, listed, scratch),

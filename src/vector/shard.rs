@@ -12,7 +12,7 @@ use super::kernel;
 use super::measure::measure;
 use super::part::Part;
 use super::rotation::Rotation;
-use super::search::{Fetch, Hit, Options, Trace};
+use super::search::{Fetch, Hit, Method, Options, Trace};
 use super::state::{Held, Located, Segment, State};
 use super::{Embedding, Metric};
 use crate::error::{Error, Result};
@@ -66,6 +66,11 @@ impl Moment {
     /// As [`Shard::search`].
     pub fn search_traced(&self, query: &[f32], k: usize, options: &Options) -> Result<(Vec<Hit>, Trace)> {
         self.0.search(query, k, options)
+    }
+
+    /// How the largest part would be searched; none where there is nothing but new rows.
+    pub fn expected(&self, query: &[f32], k: usize, options: &Options) -> Option<Method> {
+        self.0.expected(query, k, options)
     }
 }
 

@@ -283,8 +283,9 @@ pub(super) fn row_description(columns: &[Column], formats: &[Format]) -> Result<
         let (oid, size) = (column.pg_type.oid(), column.pg_type.size());
         FieldDescription::new(
             clean(&column.name),
-            0,
-            0,
+            // As drivers have it, an OID is signed.
+            column.origin.map_or(0, |(table, _)| table.cast_signed()),
+            column.origin.map_or(0, |(_, number)| number),
             oid,
             size,
             column.type_modifier,

@@ -275,7 +275,9 @@ fn scalars(scalar: Scalar, format: Format, values: &[Option<&[u8]>]) -> Result<A
             (Format::Text, text) | (Format::Binary, [1, text @ ..]) => json::canonical(frame::text(text)?),
             (Format::Binary, _) => Err(wrong_binary()),
         })?,
-        Scalar::Char | Scalar::Name | Scalar::Text | Scalar::Unknown | Scalar::Bpchar | Scalar::Varchar => {
+        // The spaces that pad it are not kept.
+        Scalar::Bpchar => strings(&input, |b| Ok(frame::text(b)?.trim_end_matches(' ').to_owned()))?,
+        Scalar::Char | Scalar::Name | Scalar::Text | Scalar::Unknown | Scalar::Varchar => {
             strings(&input, |b| frame::text(b).map(str::to_owned))?
         }
         Scalar::Vector | Scalar::Halfvec => {

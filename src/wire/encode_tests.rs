@@ -18,6 +18,7 @@ fn cell(pg_type: PgType, format: Format, array: ArrayRef) -> Result<Option<Vec<u
         name: "c".into(),
         pg_type,
         type_modifier: -1,
+        origin: None,
     };
     let schema = Schema::new(vec![Field::new("c", array.data_type().clone(), true)]);
     let batch = RecordBatch::try_new(Arc::new(schema), vec![array]).unwrap();
@@ -216,6 +217,7 @@ fn a_value_that_does_not_fit_is_an_error_and_leaves_no_bytes() {
         name: "c".into(),
         pg_type: Scalar::Uuid.into(),
         type_modifier: -1,
+        origin: None,
     };
     let batch = RecordBatch::try_from_iter([("c", Arc::new(StringArray::from(vec!["no"])) as ArrayRef)]).unwrap();
     let rows = Rows::new(&[column], &[Format::Binary], &batch).unwrap();

@@ -23,9 +23,21 @@ QUERY PLAN
 Limit
   ->  Sort
         Sort Key: l2_distance(v, '[100.2, 0.0]'::real[])
-        ->  Seq Scan on p
+        ->  Index Scan using p_v on p
+              Order By: (v <-> '[100.2,0]'::vector)
               Filter: (kind = 'k1'::text)
-(5 rows)
+(6 rows)
+acme> EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT id FROM p ORDER BY v <-> '[100.2,0]' LIMIT 3;
+QUERY PLAN
+Limit  (actual rows=3 loops=1)
+  ->  Sort
+        Sort Key: l2_distance(v, '[100.2, 0.0]'::real[])
+        ->  Index Scan using p_v on p
+              Order By: (v <-> '[100.2,0]'::vector)
+              Search Method: exact
+              Candidates Visited: 600
+              Vectors Compared: 600
+(8 rows)
 acme> EXPLAIN (COSTS OFF) SELECT id FROM p ORDER BY v <-> '[100.2,0]' DESC LIMIT 3;
 QUERY PLAN
 Limit

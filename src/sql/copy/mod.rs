@@ -264,6 +264,7 @@ impl Session {
             name: (*name).to_owned(),
             pg_type: *pg_type,
             type_modifier: -1,
+            origin: None,
         };
         let columns = match columns.is_empty() {
             true => relation.columns.iter().map(column).collect(),

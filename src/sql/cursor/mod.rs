@@ -9,9 +9,11 @@ mod statements;
 
 use std::{collections::HashMap, sync::Arc};
 
+use datafusion::sql::sqlparser::ast::Statement;
 use tokio::sync::Mutex;
 
 use super::{
+    chain,
     prepared::Plan,
     session::{Answer, Column, RowTag, Session, Status},
 };
@@ -104,6 +106,14 @@ impl Session {
             return Err(Error::new(
                 Code::NoActiveTransaction,
                 "DECLARE CURSOR can only be used in transaction blocks",
+            ));
+        }
+        if let Statement::Query(query) = declare.query.as_ref()
+            && chain::is_chain(query)
+        {
+            return Err(Error::new(
+                Code::Unsupported,
+                "DECLARE CURSOR must not contain data-modifying statements in WITH",
             ));
         }
         if self.cursors.open.contains_key(&declare.name) {

@@ -171,6 +171,7 @@ impl Options {
                 Format::Json => PgType::Scalar(Scalar::Json),
             },
             type_modifier: -1,
+            origin: None,
         }
     }
 }
@@ -257,7 +258,7 @@ impl Session {
                 let node = Node::of(&physical, options.verbose);
                 (node, Some(physical), None)
             }
-            Plan::Command => {
+            Plan::Chain(_) | Plan::Command => {
                 return Err(Error::new(
                     Code::Unsupported,
                     "EXPLAIN of this statement is not supported",

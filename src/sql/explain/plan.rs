@@ -20,7 +20,7 @@ use datafusion::{
 };
 
 use super::expression::{print, sort_key};
-use crate::{sql::tables::scan::TableScanExec, vector::Method};
+use crate::{sql::tables::nearest_scan::NearestScan, vector::Method};
 
 /// What PostgreSQL takes for the cost of a row and of an operator.
 const ROW_COST: f64 = 0.01;
@@ -178,6 +178,9 @@ fn shaped(plan: &Arc<dyn ExecutionPlan>) -> Node {
     if let Some(filter) = any.downcast_ref::<FilterExec>() {
         return filtered(convert(filter.input()), filter.predicate());
     }
+    if let Some(scan) = any.downcast_ref::<NearestScan>() {
+        return nearest(scan);
+    }
     if let Some(projection) = any.downcast_ref::<ProjectionExec>() {
         return convert(projection.input());
     }
@@ -282,9 +285,6 @@ fn by_name(plan: &Arc<dyn ExecutionPlan>) -> Node {
     let kind = match plan.name() {
         "PlaceholderRowExec" | "EmptyExec" => return leaf("Result", 1.0),
         "TableScanExec" | "PolicyScanExec" => {
-            if let Some(node) = plan.downcast_ref::<TableScanExec>().and_then(ranked) {
-                return node;
-            }
             return table(&displayable(plan.as_ref()).one_line().to_string());
         }
         "DataSourceExec" => {
@@ -335,21 +335,31 @@ fn table(line: &str) -> Node {
     }
 }
 
-/// A scan whose rows a search for the nearest has found.
-fn ranked(scan: &TableScanExec) -> Option<Node> {
-    let (order, method) = scan.ranking()?;
-    let method = match method {
+/// A scan of the rows that a search for the nearest finds.
+fn nearest(scan: &NearestScan) -> Node {
+    let told = scan.told();
+    let leaf = match &told.index {
+        Some(_) => leaf("Index Scan", 1.0),
+        None => leaf("Seq Scan", TABLE_ROWS),
+    };
+    let node = Node {
+        relation: Some(told.table),
+        index: told.index,
+        ..leaf
+    };
+    let method = told.method.map(|method| match method {
         Method::Exact => "exact",
         Method::Codes => "codes",
         Method::Graph => "graph",
-    };
-    let node = Node {
-        relation: Some(scan.table().to_owned()),
-        index: scan.index().map(str::to_owned),
-        ..leaf("Index Scan", 1.0)
-    };
-    let node = node.detail("Order By", vec![order]);
-    Some(node.detail("Search Method", vec![method.to_owned()]))
+    });
+    let one = |text: Option<String>| text.into_iter().collect();
+    node.detail("Order By", vec![told.order])
+        .detail("Search Method", one(method.map(str::to_owned)))
+        .detail("Candidates Visited", one(told.visited.map(|(all, _)| all.to_string())))
+        .detail(
+            "Vectors Compared",
+            one(told.visited.map(|(_, compared)| compared.to_string())),
+        )
 }
 
 /// A source that is read as a stream says in its debug form what it is: a relation's name, `name by index`, or

@@ -16,7 +16,9 @@ use arrow::{
 };
 use datafusion::{
     common::{DataFusionError, Result, ScalarValue},
-    logical_expr::{ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature},
+    logical_expr::{
+        ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    },
 };
 
 use super::{
@@ -62,6 +64,8 @@ const CASTS: &[(&str, Kind)] = &[
     ("bulkhead_expandarray", Kind::Expand),
 ];
 
+static VECTOR: LazyLock<Signature> = LazyLock::new(|| Signature::variadic_any(Volatility::Immutable));
+
 static MADE: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
     let make = |&(name, kind)| Arc::new(ScalarUDF::new_from_impl(CastFunction { name, kind }));
     CASTS.iter().map(make).collect()
@@ -98,7 +102,11 @@ impl ScalarUDFImpl for CastFunction {
     }
 
     fn signature(&self) -> &Signature {
-        &ANY
+        match self.kind {
+            // One text is one vector at any time: a plan with it is optimized once.
+            Kind::Vector(_) => &VECTOR,
+            _ => &ANY,
+        }
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {

@@ -6,15 +6,15 @@
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType as SqlType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
-    TableFunctionArgs, TypedString, Value, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, CastKind, DataType as SqlType, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, LimitClause, ObjectName, ObjectNamePart, Query, Select, SelectItem,
+    SetExpr, Statement, TableFactor, TableFunctionArgs, TypedString, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::{
     convert,
     dialect_calls::{array_literal, fields, function, like_any, quantified, same_casts},
-    from, names, spelling, subquery, types,
+    from, names, spelling, subquery, tuples, types,
 };
 use crate::codec::pgtype::{PgType, Scalar};
 
@@ -34,14 +34,39 @@ pub fn parameter_types(statement: &Statement) -> BTreeMap<usize, PgType> {
 
 struct Parameters(BTreeMap<usize, PgType>);
 
+/// The number of a parameter that stands alone.
+fn parameter(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) => name.strip_prefix('$')?.parse().ok(),
+            _ => None,
+        },
+        Expr::Nested(inner) => parameter(inner),
+        _ => None,
+    }
+}
+
 impl Visitor for Parameters {
     type Break = ();
 
+    /// What counts rows is a bigint.
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let (limit, offset) = match &query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, .. }) => (limit.as_ref(), offset.as_ref().map(|o| &o.value)),
+            Some(LimitClause::OffsetCommaLimit { offset, limit }) => (Some(limit), Some(offset)),
+            None => (None, None),
+        };
+        let fetch = query.fetch.as_ref().and_then(|fetch| fetch.quantity.as_ref());
+        for number in [limit, offset, fetch].into_iter().flatten().filter_map(parameter) {
+            self.0.entry(number).or_insert(PgType::Scalar(Scalar::Int8));
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         if let Expr::Cast { expr, data_type, .. } = expr
-            && let Expr::Value(value) = expr.as_ref()
-            && let Value::Placeholder(name) = &value.value
-            && let Some(number) = name.strip_prefix('$').and_then(|n| n.parse().ok())
+            && let Expr::Value(_) = expr.as_ref()
+            && let Some(number) = parameter(expr)
             && let Some((pg_type, _)) = types::resolve(data_type)
         {
             self.0.entry(number).or_insert(pg_type);
@@ -71,6 +96,7 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        fetch_first(query);
         if let SetExpr::Values(values) = query.body.as_mut() {
             let columns = values.rows.first().map_or(0, |row| row.len());
             for at in 0..columns {
@@ -81,6 +107,7 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        tuples::before(expr);
         match expr {
             Expr::Array(array) => same_casts(array.elem.iter_mut()),
             Expr::Like { .. } | Expr::ILike { .. } => like_any(expr),
@@ -101,6 +128,7 @@ impl VisitorMut for Rewriter {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         spelling::respell(expr);
+        tuples::after(expr);
         match expr {
             Expr::BinaryOp { op, .. } => operator(op),
             Expr::Collate { expr: inner, .. } => *expr = take(inner),
@@ -141,6 +169,32 @@ impl VisitorMut for Rewriter {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// FETCH FIRST n ROWS ONLY is LIMIT n.
+fn fetch_first(query: &mut Query) {
+    let Some(Fetch {
+        with_ties: false,
+        percent: false,
+        quantity,
+    }) = &mut query.fetch
+    else {
+        return;
+    };
+    let one = || Expr::value(Value::Number("1".to_owned(), false));
+    let most = quantity.take().unwrap_or_else(one);
+    match &mut query.limit_clause {
+        None => {
+            query.limit_clause = Some(LimitClause::LimitOffset {
+                limit: Some(most),
+                offset: None,
+                limit_by: Vec::new(),
+            });
+        }
+        Some(LimitClause::LimitOffset { limit, .. }) => *limit = Some(most),
+        Some(LimitClause::OffsetCommaLimit { limit, .. }) => *limit = most,
+    }
+    query.fetch = None;
 }
 
 fn factors(select: &Select) -> impl Iterator<Item = &TableFactor> {

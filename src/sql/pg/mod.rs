@@ -9,7 +9,7 @@
 //! - [`functions`], [`function`], [`casts`], [`convert`], [`text`], [`strings`], [`any_value`], [`mathematics`], [`json_access`], [`json_change`], [`json_make`]: scalar functions
 //! - [`clock`], [`temporal`], [`series`], [`to_char`] over [`moments`]: dates, times and intervals
 //! - `ts`, `ts_functions`: text search
-//! - [`dialect`], [`spelling`], [`names`], [`subquery`]: the statement rewritten before it is planned
+//! - [`dialect`], [`spelling`], [`names`], [`subquery`], `tuples`: the statement rewritten before it is planned
 //! - [`types`], [`operators`], [`from`], [`lateral`], [`apply`], [`apply_exec`]: extensions of DataFusion's planner
 
 pub mod aggregates;
@@ -56,6 +56,7 @@ pub mod to_char;
 mod to_char_number;
 mod ts;
 mod ts_functions;
+mod tuples;
 pub mod types;
 
 pub use function::{bound, shared};

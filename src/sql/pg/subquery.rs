@@ -335,7 +335,7 @@ impl One {
                 Ok(())
             }
             _ => Err(fail(
-                Code::DataException,
+                Code::CardinalityViolation,
                 "more than one row returned by a subquery used as an expression",
             )),
         }

@@ -32,8 +32,10 @@ pub(in crate::sql) struct Compute {
     exprs: Vec<Expr>,
     /// Of the rows.
     schema: DFSchemaRef,
-    /// The same with the parameters behind.
+    /// The same with the parameters that the expressions name behind.
     extended: DFSchemaRef,
+    /// Which parameters these are, from 0.
+    named: Vec<usize>,
     how: How,
 }
 
@@ -66,8 +68,14 @@ impl Compute {
         parameters: &[DataType],
     ) -> Result<Self> {
         let mut fields: Vec<(Option<_>, Arc<Field>)> = schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
+        let mut named = Vec::new();
         for (i, data_type) in parameters.iter().enumerate() {
-            let name = parameter_name(&format!("${}", i + 1));
+            let id = format!("${}", i + 1);
+            if !names(&exprs, &id)? {
+                continue;
+            }
+            named.push(i);
+            let name = parameter_name(&id);
             fields.push((None, Arc::new(Field::new(name, data_type.clone(), true))));
         }
         let extended = DFSchema::new_with_metadata(fields, schema.metadata().clone()).map_err(from_datafusion)?;
@@ -75,6 +83,7 @@ impl Compute {
             exprs,
             schema: schema.clone(),
             extended: Arc::new(extended),
+            named,
             how: How::Planned,
         };
         made.how = match made.kind()? {
@@ -182,7 +191,10 @@ impl Compute {
         }
         let count = rows.num_rows();
         let mut columns = rows.columns().to_vec();
-        for param in params {
+        for at in &self.named {
+            let param = params
+                .get(*at)
+                .ok_or_else(|| Error::internal("a parameter has no value"))?;
             columns.push(match count {
                 1 => param.clone(),
                 _ => ScalarValue::try_from_array(param, 0)
@@ -258,6 +270,17 @@ impl Compute {
             .and_then(LogicalPlanBuilder::build)
             .map_err(from_datafusion)
     }
+}
+
+/// Whether expressions name a parameter.
+fn names(exprs: &[Expr], id: &str) -> Result<bool> {
+    let is = |e: &Expr| Ok(matches!(e, Expr::Placeholder(placeholder) if placeholder.id == id));
+    for expr in exprs {
+        if expr.exists(is).map_err(from_datafusion)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The one row of no columns, over which constants are computed.

@@ -63,6 +63,7 @@ impl Session {
                 name: column.name.clone(),
                 pg_type: column.pg_type,
                 type_modifier: column.type_modifier,
+                origin: None,
             }
         };
         let told = places.iter().map(column).collect();

@@ -59,15 +59,11 @@ fn offer(top: &mut TopK<RowId>, row: RowId, vector: &[f32], wanted: &Wanted) {
     top.push(wanted.metric.distance(&wanted.query, vector), row);
 }
 
-fn rows_of(top: TopK<RowId>) -> Vec<RowId> {
-    top.into_sorted().into_iter().map(|(_, row)| row).collect()
-}
-
-/// The nearest of some rows, nearest first.
+/// The nearest of some rows and how far they are, nearest first.
 ///
 /// # Errors
 /// Those of reading.
-pub(super) fn of_rows(view: &TableData, rows: &[RowId], wanted: &Wanted) -> Result<Vec<RowId>> {
+pub(super) fn of_rows(view: &TableData, rows: &[RowId], wanted: &Wanted) -> Result<Vec<(f64, RowId)>> {
     let mut top = TopK::new(wanted.k);
     for rows in rows.chunks(limits::SCAN_ROWS) {
         let column = Column::of_rows(view, rows, wanted.column)?;
@@ -75,14 +71,19 @@ pub(super) fn of_rows(view: &TableData, rows: &[RowId], wanted: &Wanted) -> Resu
             .vectors()
             .for_each(|(row, vector)| offer(&mut top, row, vector, wanted));
     }
-    Ok(rows_of(top))
+    Ok(top.into_sorted())
 }
 
-/// The nearest of all rows, or of those of a set, nearest first.
+/// The nearest of all rows, or of those of a set, and how far they are, nearest first.
 ///
 /// # Errors
 /// Those of reading; 57014 when told to stop.
-pub(super) fn of_table(view: &TableData, set: Option<&RowSet>, wanted: &Wanted, stop: &Cancel) -> Result<Vec<RowId>> {
+pub(super) fn of_table(
+    view: &TableData,
+    set: Option<&RowSet>,
+    wanted: &Wanted,
+    stop: &Cancel,
+) -> Result<Vec<(f64, RowId)>> {
     let mut top = TopK::new(wanted.k);
     for batch in view.scan(vec![wanted.column], Vec::new(), true) {
         check(stop)?;
@@ -92,7 +93,7 @@ pub(super) fn of_table(view: &TableData, set: Option<&RowSet>, wanted: &Wanted, 
             .filter(|(row, _)| set.is_none_or(|set| set.contains(*row)));
         rows.for_each(|(row, vector)| offer(&mut top, row, vector, wanted));
     }
-    Ok(rows_of(top))
+    Ok(top.into_sorted())
 }
 
 /// 57014 once nobody waits for the answer.

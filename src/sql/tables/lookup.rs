@@ -14,12 +14,10 @@ use crate::{
     codec::pgtype::{PgType, Scalar},
     error::Result,
     limits,
-    sql::pg::catalog::quote_ident,
     table::{
         Bound, BoundOp, Key, TableData, key,
         schema::{ColumnDef, IndexDef, KeyOf, RowId, TableDef},
     },
-    vector::{Embedding, Method, Metric},
 };
 
 /// Where the rows of a scan come from.
@@ -29,34 +27,6 @@ pub(super) enum Access {
     Scan(Vec<Bound>),
     /// These, found by the named index.
     Rows { index: String, rows: Vec<RowId> },
-    /// These, nearest to a vector.
-    Nearest { rows: Vec<RowId>, ranked: Ranked },
-}
-
-/// How the rows nearest to a vector were found, for EXPLAIN.
-#[derive(Clone, Debug)]
-pub(super) struct Ranked {
-    /// What was searched; `None` where all vectors were compared.
-    pub(super) index: Option<String>,
-    pub(super) method: Option<Method>,
-    pub(super) column: String,
-    pub(super) metric: Metric,
-    pub(super) query: Vec<f32>,
-}
-
-impl Ranked {
-    /// As PostgreSQL shows the order that an index gives.
-    pub(super) fn order(&self) -> String {
-        let operator = match self.metric {
-            Metric::Cosine => "<=>",
-            Metric::L2 => "<->",
-            Metric::InnerProduct => "<#>",
-            Metric::L1 => "<+>",
-        };
-        let query = Embedding::new(self.query.as_slice()).map(|query| query.to_string());
-        let (column, query) = (quote_ident(&self.column), query.unwrap_or_default());
-        format!("({column} {operator} '{query}'::vector)")
-    }
 }
 
 /// One filter that an index or a block's bounds understand: `column op value`.

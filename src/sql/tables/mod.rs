@@ -8,8 +8,9 @@
 //! - [`rights`]: who may do what; [`names`], [`types`], [`expressions`], [`references`]: parts of definitions
 //! - [`temporary`]: tables of one session; [`describe`]: all of it for `pg_catalog`
 //!
-//! Reading: [`provider`], [`scan`], [`lookup`], [`point`]; [`security`]: what row policies let pass; [`nearest`]: `vector_search`;
-//! [`ranked`]: the rows nearest to a vector, found in [`shards`] of vectors in memory, or by [`exact`] comparison
+//! Reading: [`provider`], [`scan`], [`lookup`], [`point`]; [`origin`]: whose columns a result has; [`security`]: what row policies let pass; [`nearest`]: `vector_search`;
+//! [`ranked`]: the rows nearest to a vector, found in [`shards`] of vectors in memory, or by [`exact`] comparison, by
+//! a scan ([`nearest_scan`]) or directly ([`search`]); [`direct`]: what needs no plan at each run
 //!
 //! Writing:
 //! - [`pieces`], [`compute`]: parts of a statement planned alone, and computed over rows at hand
@@ -33,6 +34,7 @@ pub(super) mod cursor;
 pub(super) mod ddl;
 mod definitions;
 pub(super) mod describe;
+pub(super) mod direct;
 mod drop;
 mod exact;
 mod expressions;
@@ -43,12 +45,14 @@ pub(super) mod locking;
 mod lookup;
 mod names;
 pub(super) mod nearest;
+pub(super) mod nearest_scan;
+pub(super) mod origin;
 pub(super) mod parse;
 mod parse_alter;
 mod parse_column;
 mod parse_create;
 pub(super) mod pieces;
-pub(super) mod point;
+mod point;
 mod policy;
 pub(super) mod provider;
 mod ranked;
@@ -60,6 +64,7 @@ pub(super) mod rules;
 mod run;
 pub(super) mod scan;
 mod schema;
+mod search;
 mod security;
 mod sequences;
 pub(super) mod shards;

@@ -138,7 +138,7 @@ pub(in crate::sql) fn fresh(what: &str) -> String {
 }
 
 /// The numbers of a statement's parameters; those that are none are judged elsewhere.
-fn placeholders(statement: &Statement) -> BTreeSet<usize> {
+pub(in crate::sql) fn placeholders(statement: &Statement) -> BTreeSet<usize> {
     let mut numbers = BTreeSet::new();
     let _: ControlFlow<()> = ast::visit_expressions(statement, |expr| {
         numbers.extend(placeholder(expr));

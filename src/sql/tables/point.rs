@@ -7,12 +7,12 @@ use datafusion::{
         array::{ArrayRef, AsArray, RecordBatch},
         datatypes::{DataType, SchemaRef},
     },
-    common::{DFSchemaRef, ScalarValue},
+    common::DFSchemaRef,
     datasource::{TableProvider, source_as_provider},
     logical_expr::{Expr, FetchType, LogicalPlan, SkipType, TableScan},
 };
 
-use super::{by_key::KeyLookup, compute::Compute, provider::UserTable};
+use super::{by_key::KeyLookup, compute::Compute, direct::cast, provider::UserTable};
 use crate::{
     error::{Error, Result},
     sql::{complaints::from_datafusion, session::Session},
@@ -91,7 +91,7 @@ impl Point {
     ///
     /// # Errors
     /// Those of the expressions.
-    pub(in crate::sql) fn find(session: &Session, plan: &LogicalPlan, parameters: &[DataType]) -> Result<Option<Self>> {
+    pub(super) fn find(session: &Session, plan: &LogicalPlan, parameters: &[DataType]) -> Result<Option<Self>> {
         let Some(shape) = Shape::of(plan) else { return Ok(None) };
         let provider = source_as_provider(&shape.scan.source).map_err(from_datafusion)?;
         let any: &dyn std::any::Any = provider.as_ref();
@@ -133,7 +133,7 @@ impl Point {
     ///
     /// # Errors
     /// Those of a scan of the table, and of the expressions.
-    pub(in crate::sql) async fn read(&self, session: &Session, params: &[ArrayRef]) -> Result<Option<RecordBatch>> {
+    pub(super) async fn read(&self, session: &Session, params: &[ArrayRef]) -> Result<Option<RecordBatch>> {
         let any: &dyn std::any::Any = self.provider.as_ref();
         let Some(table) = any.downcast_ref::<UserTable>() else {
             return Ok(None);
@@ -141,7 +141,7 @@ impl Point {
         let Some(data) = table.unpoliced().await? else {
             return Ok(None);
         };
-        let params = self.cast(params)?;
+        let params = cast(params, &self.parameters)?;
         let Some(found) = self.lookup.rows(session, &data, &params).await? else {
             return Ok(None);
         };
@@ -162,17 +162,5 @@ impl Point {
         let values = self.values.run(session, &rows, &params).await?;
         // Of another type than was promised: the plan knows better.
         Ok(RecordBatch::try_new(self.schema.clone(), values).ok())
-    }
-
-    /// The parameters, of the types that the plan wants.
-    fn cast(&self, params: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
-        let each = params.iter().zip(&self.parameters).map(|(array, wanted)| {
-            if array.data_type() == wanted {
-                return Ok(array.clone());
-            }
-            let value = ScalarValue::try_from_array(array, 0).and_then(|value| value.cast_to(wanted)?.to_array());
-            value.map_err(from_datafusion)
-        });
-        each.collect()
     }
 }

@@ -150,6 +150,13 @@ impl UserTable {
         self
     }
 
+    /// The table and the number of the column at a place of the schema; the row ids have none.
+    pub(super) fn column(&self, at: usize) -> Option<(Oid, i16)> {
+        let at = at.checked_sub(usize::from(self.row_column.is_some()))?;
+        let number = i16::try_from(self.def.columns.get(at)?.id).ok()?;
+        Some((self.def.oid, number))
+    }
+
     pub(super) fn world(&self) -> Result<&TenantWorld> {
         self.names.world.tenant()
     }
@@ -223,13 +230,19 @@ impl UserTable {
     }
 
     /// The scan of rows that are found in this way.
-    pub(super) fn scan_by(
+    fn scan_by(
         &self,
         data: Arc<TableData>,
         projection: Option<&Vec<usize>>,
         access: Access,
         limit: Option<usize>,
     ) -> Result<TableScanExec> {
+        let (columns, row_at, schema) = self.columns_of(projection)?;
+        Ok(TableScanExec::new(data, columns, access, row_at, limit, schema))
+    }
+
+    /// The columns of a projection, where the row ids are among them, and the schema of both.
+    pub(super) fn columns_of(&self, projection: Option<&Vec<usize>>) -> Result<(Vec<u16>, Option<usize>, SchemaRef)> {
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let wanted = projection.unwrap_or(&all);
         let hidden = usize::from(self.row_column.is_some());
@@ -239,7 +252,7 @@ impl UserTable {
             .filter_map(|at| self.def.columns.get(at.checked_sub(hidden)?));
         let columns: Vec<u16> = columns.map(|column| column.id).collect();
         let schema = Arc::new(self.schema.project(wanted).map_err(Error::internal)?);
-        Ok(TableScanExec::new(data, columns, access, row_at, limit, schema))
+        Ok((columns, row_at, schema))
     }
 
     /// The rows that policies let pass, behind a barrier.

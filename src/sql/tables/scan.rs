@@ -22,7 +22,6 @@ use super::lookup::Access;
 use crate::{
     limits,
     table::{TableData, schema::RowId},
-    vector::Method,
 };
 
 /// Reads one table of one snapshot.
@@ -73,16 +72,7 @@ impl TableScanExec {
     pub(in crate::sql) fn index(&self) -> Option<&str> {
         match &self.access {
             Access::Rows { index, .. } => Some(index),
-            Access::Nearest { ranked, .. } => ranked.index.as_deref(),
             Access::Scan(_) => None,
-        }
-    }
-
-    /// The order in which the index found the rows, and how it was searched.
-    pub(in crate::sql) fn ranking(&self) -> Option<(String, Method)> {
-        match &self.access {
-            Access::Nearest { ranked, .. } => ranked.method.map(|method| (ranked.order(), method)),
-            Access::Scan(_) | Access::Rows { .. } => None,
         }
     }
 
@@ -94,7 +84,7 @@ impl TableScanExec {
                     .scan(self.columns.clone(), bounds.clone(), self.row_at.is_some());
                 Source::Scan(Box::new(scan))
             }
-            Access::Rows { rows, .. } | Access::Nearest { rows, .. } => Source::Rows(rows.clone(), 0),
+            Access::Rows { rows, .. } => Source::Rows(rows.clone(), 0),
         };
         Batches {
             data: self.data.clone(),
@@ -217,7 +207,7 @@ impl ExecutionPlan for TableScanExec {
         let mut batches = self.batches();
         let rows = match &self.access {
             Access::Scan(_) => usize::try_from(self.data.rows()).unwrap_or(usize::MAX),
-            Access::Rows { rows, .. } | Access::Nearest { rows, .. } => rows.len(),
+            Access::Rows { rows, .. } => rows.len(),
         };
         if rows <= limits::INLINE_ROWS {
             let rows = futures::stream::iter(batches);

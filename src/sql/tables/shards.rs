@@ -25,7 +25,7 @@ use crate::{
         TableData, Tables,
         schema::{ColumnDef, Oid, RowId},
     },
-    vector::{Cancel, Embedding, Filter, Hit, Method, Metric, Moment, Options, RowSet, Shard},
+    vector::{Cancel, Embedding, Filter, Hit, Method, Metric, Moment, Options, RowSet, Shard, Trace},
 };
 
 /// The shards of one tenant. Filled at first use, derived from rows, gone with the process.
@@ -86,12 +86,26 @@ pub(super) struct Seen {
     pub(super) matching: Option<Vec<RowId>>,
 }
 
-/// The nearest rows.
+/// The nearest rows, nearest first.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) rows: Vec<RowId>,
-    /// How a shard was searched; `None` where vectors of the table were compared one by one.
-    pub(super) method: Option<Method>,
+    /// How far each is, as the operator tells it.
+    pub(super) distances: Vec<f64>,
+    /// How a shard was searched; without a method where vectors of the table were compared one by one.
+    pub(super) trace: Trace,
+}
+
+impl Found {
+    /// By comparing so many vectors of the table.
+    fn compared(hits: Vec<(f64, RowId)>, compared: usize) -> Self {
+        let (distances, rows) = hits.into_iter().unzip();
+        let trace = Trace {
+            compared,
+            ..Trace::default()
+        };
+        Self { rows, distances, trace }
+    }
 }
 
 impl std::fmt::Debug for Vectors {
@@ -127,6 +141,21 @@ impl Vectors {
         seen.matching.is_none() && kept.moment.lock().as_ref().is_some_and(same) && kept.shard.due().is_none()
     }
 
+    /// How a shard would be searched for all rows, as far as that is known before a search; for EXPLAIN.
+    pub(super) fn expected(&self, view: &TableData, wanted: &Wanted) -> Option<Method> {
+        let kept = self.0.lock().get(&Key::of(view, wanted)).cloned()?;
+        let (_, moment) = kept.now()?;
+        let options = Options {
+            ef: wanted.ef,
+            ..Options::default()
+        };
+        Some(
+            moment
+                .expected(&wanted.query, wanted.k, &options)
+                .unwrap_or(Method::Exact),
+        )
+    }
+
     /// The rows nearest to a vector: `k` of them, or as many as may be given. `None` if fewer of these have a vector:
     /// then rows without one belong to the answer, and the table is to be read.
     ///
@@ -140,10 +169,7 @@ impl Vectors {
         let given = given.min(wanted.k);
         let few = seen.matching.as_ref().filter(|rows| rows.len() <= limits::NEAREST_FEW);
         let found = match few {
-            Some(rows) => Found {
-                rows: exact::of_rows(&seen.view, rows, wanted)?,
-                method: None,
-            },
+            Some(rows) => Found::compared(exact::of_rows(&seen.view, rows, wanted)?, rows.len()),
             None => {
                 let set = seen
                     .matching
@@ -151,10 +177,11 @@ impl Vectors {
                     .map(|rows| rows.iter().copied().collect::<RowSet>());
                 match self.by_shard(seen, wanted, set.as_ref())? {
                     Some(found) if found.rows.len() == given => found,
-                    _ => Found {
-                        rows: exact::of_table(&seen.view, set.as_ref(), wanted, stop)?,
-                        method: None,
-                    },
+                    _ => {
+                        let all = || usize::try_from(seen.view.rows()).unwrap_or(usize::MAX);
+                        let compared = set.as_ref().map_or_else(all, RowSet::len);
+                        Found::compared(exact::of_table(&seen.view, set.as_ref(), wanted, stop)?, compared)
+                    }
                 }
             }
         };
@@ -189,12 +216,16 @@ impl Vectors {
             ..Options::default()
         };
         let (hits, trace) = moment.search_traced(&wanted.query, wanted.k, &options)?;
-        let rows: Vec<RowId> = hits.iter().map(|hit: &Hit| hit.id).collect();
+        let (distances, rows): (_, Vec<RowId>) = hits.iter().map(|hit: &Hit| (hit.distance, hit.id)).unzip();
         // Whatever the shard says, a row that the statement does not see is none.
         let seen_all = rows.iter().all(|row| seen.view.contains(*row));
         Ok(seen_all.then_some(Found {
             rows,
-            method: Some(trace.method.unwrap_or(Method::Exact)),
+            distances,
+            trace: Trace {
+                method: Some(trace.method.unwrap_or(Method::Exact)),
+                ..trace
+            },
         }))
     }
 
@@ -321,6 +352,9 @@ impl Kept {
 
     /// Makes the shard hold another moment of its table.
     fn take_to(&self, latest: &Arc<TableData>, column: u16) -> Result<State> {
+        if self.moment.lock().as_ref().is_some_and(|moment| moment.is(latest)) {
+            return Ok(State::Filled);
+        }
         let Some(_moving) = self.moving.try_lock() else {
             // What it holds meanwhile is as good.
             return Ok(match self.moment.lock().is_some() {

@@ -21,6 +21,7 @@ fn columns(types: &[Scalar]) -> Vec<Column> {
         name: name.to_string(),
         pg_type: PgType::Scalar(*scalar),
         type_modifier: -1,
+        origin: None,
     };
     ('a'..).zip(types).map(column).collect()
 }
