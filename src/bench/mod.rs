@@ -162,11 +162,15 @@ async fn build(config: &VectorBench, place: &Place) -> Result<()> {
         let client = place.connect(tenant).await?;
         let table = place.table(tenant);
         let sql = format!("CREATE INDEX ON {table} USING hnsw (embedding vector_cosine_ops) WITH ({INDEX_OPTIONS})");
+        let building = format!(
+            "SELECT count(*) FROM pg_stat_progress_create_index WHERE relid IN \
+             (SELECT oid FROM pg_class WHERE relname = '{table}')"
+        );
         let begun = Instant::now();
         let built = client.batch_execute(&sql).await;
         built.map_err(|e| failed(&sql, &e))?;
         // PostgreSQL is done now. Who builds behind the statement's back says so here.
-        while place::number(&client, "SELECT count(*) FROM pg_stat_progress_create_index").await? > 0 {
+        while place::number(&client, &building).await? > 0 {
             if begun.elapsed() > BUILDING {
                 return Err(Failure(format!(
                     "the index of {table} is still being built after {BUILDING:?}"

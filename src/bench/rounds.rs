@@ -132,12 +132,13 @@ impl Searches {
             all: Duration::ZERO,
             rows: 0,
         };
+        let heading = format!("recall@{}", self.k);
         Ok(format!(
-            "plan      {plan}\nfirst     p50 {:.0} us, p99 {:.0} us: each tenant's first search\nrecall@{:<3}{:.4}, lowest of a \
+            "plan      {plan}\nfirst     p50 {:.0} us, p99 {:.0} us: each tenant's first search\n{:<9} {:.4}, lowest of a \
              tenant {worst:.4}, of {searches} searches against exact distances\nmissing   {missing} of {} rows",
             first.microseconds(0.5),
             first.microseconds(0.99),
-            self.k,
+            heading,
             found as f64 / wanted as f64,
             searches * self.expected
         ))
@@ -181,6 +182,7 @@ impl Searches {
             let halves: Vec<f64> = rounds.iter().map(|round| round.microseconds(0.5)).collect();
             let least = halves.iter().copied().fold(f64::INFINITY, f64::min);
             let most = halves.iter().copied().fold(0.0, f64::max);
+            let range = format!("{least:.0} to {most:.0}");
             let lost = match missing {
                 0 => String::new(),
                 missing => format!("; {missing} ROWS MISSING"),
@@ -190,7 +192,7 @@ impl Searches {
                 median(halves.iter().copied()),
                 median(rounds.iter().map(|round| round.microseconds(0.99))),
                 median(rounds.iter().map(Round::rate)),
-                format!("{least:.0} to {most:.0}"),
+                range,
                 median(wire.iter().map(|round| round.microseconds(0.5))),
             ));
         }
