@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use bulkhead::{
-    ai::trust::Authorities,
     config::VectorBench,
     limits,
     server::ServerOptions,
+    sql::EngineOptions,
     tenant::{MasterKey, OpenOptions},
 };
 use parking_lot::Mutex;
@@ -300,7 +300,7 @@ impl Own {
         };
         // Of its own, so that client and server share processors and nothing else.
         let threads = crate::threads().map_err(Failure)?;
-        let started = threads.spawn(async move { Running::start(open, &listen, Authorities::default()).await });
+        let started = threads.spawn(async move { Running::start(open, &listen, EngineOptions::default()).await });
         let started = match started.await {
             Ok(Ok(running)) => Ok(running),
             Ok(Err(error)) => Err(Failure::from(error)),

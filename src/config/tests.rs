@@ -230,7 +230,11 @@ fn the_demo_stays_on_loopback_and_ignores_the_environment() {
 #[test]
 fn a_bench_knows_its_server_before_it_begins() {
     let bench = |arguments: &[&str], environment: &[(&str, &str)]| {
-        let arguments = ["bench", "vectors"].iter().chain(arguments).copied().collect::<Vec<_>>();
+        let arguments = ["bench", "vectors"]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .collect::<Vec<_>>();
         match run(&arguments, environment) {
             Ok(Command::BenchVectors(bench)) => Ok(*bench),
             Ok(_) => Err("no bench".to_owned()),
@@ -246,10 +250,16 @@ fn a_bench_knows_its_server_before_it_begins() {
     assert_eq!(bench(&["--connections", "1,64"], &[]).unwrap().connections, [1, 64]);
 
     let url = "postgresql://me@localhost:5432/db";
-    let server = bench(&["--url", url], &[("PGPASSWORD", "from libpq")]).unwrap().url.unwrap();
+    let server = bench(&["--url", url], &[("PGPASSWORD", "from libpq")])
+        .unwrap()
+        .url
+        .unwrap();
     assert_eq!(server.get_password(), Some(&b"from libpq"[..]));
     let url = "postgres://me:own@localhost/db";
-    let server = bench(&["--url", url], &[("PGPASSWORD", "from libpq")]).unwrap().url.unwrap();
+    let server = bench(&["--url", url], &[("PGPASSWORD", "from libpq")])
+        .unwrap()
+        .url
+        .unwrap();
     assert_eq!(server.get_password(), Some(&b"own"[..]));
     for (url, why) in [
         ("host=localhost user=me password=hushhush", "is not a postgresql:// URL"),
@@ -259,9 +269,17 @@ fn a_bench_knows_its_server_before_it_begins() {
         ("postgresql://localhost/db", "names no user"),
     ] {
         let refusal = bench(&["--url", url], &[]).err().unwrap();
-        assert!(refusal.contains(why) && !refusal.contains("hushhush"), "{url}: {refusal}");
+        assert!(
+            refusal.contains(why) && !refusal.contains("hushhush"),
+            "{url}: {refusal}"
+        );
     }
-    for wrong in [["--tenants", "0"], ["--dim", "16001"], ["--connections", "1,,2"], ["--k", "-1"]] {
+    for wrong in [
+        ["--tenants", "0"],
+        ["--dim", "16001"],
+        ["--connections", "1,,2"],
+        ["--k", "-1"],
+    ] {
         let refusal = bench(&wrong, &[]).err().unwrap();
         assert!(refusal.contains(wrong[0]), "{refusal}");
     }
