@@ -52,6 +52,12 @@ pub const STATEMENT_RELATIONS: usize = 128;
 pub const PARAMETERS: usize = 65_535;
 /// Prepared statements a session may hold.
 pub const SESSION_STATEMENTS: usize = 1_000;
+/// Plans that a session keeps of texts, beside those of its prepared statements.
+pub const SESSION_PLANS: usize = 48;
+/// Bytes of a text, without its constants, whose plan is kept.
+pub const PLAN_TEXT_BYTES: usize = 16 << 10;
+/// Constants that are taken out of one statement.
+pub const LIFTED_CONSTANTS: usize = 64;
 /// Open portals a session may hold.
 pub const SESSION_PORTALS: usize = 100;
 

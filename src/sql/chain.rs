@@ -132,7 +132,7 @@ impl Session {
             parameters,
             columns: last.columns,
             returns_rows: last.returns_rows,
-            plan: Plan::Chain(Box::new(chain)),
+            plan: Plan::Chain(Arc::new(chain)),
             parsed: parsed.clone(),
             declared: declared.to_vec(),
             catalog: self.catalog()?,

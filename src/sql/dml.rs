@@ -130,7 +130,7 @@ impl Session {
             parameters,
             returns_rows: returning.is_some(),
             columns,
-            plan: Plan::Write(Box::new(Write {
+            plan: Plan::Write(Arc::new(Write {
                 relation,
                 action,
                 input,
@@ -173,7 +173,7 @@ impl Session {
             parameters: planned.parameters,
             columns: planned.columns.unwrap_or_default(),
             returns_rows,
-            plan: Plan::TableWrite(Box::new(planned.write)),
+            plan: Plan::TableWrite(planned.write.into()),
             parsed: parsed.clone(),
             declared: declared.to_vec(),
             catalog: self.catalog()?,

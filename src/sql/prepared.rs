@@ -44,6 +44,7 @@ use crate::{
 };
 
 /// A planned statement.
+#[derive(Clone)]
 pub struct Prepared {
     /// Types of the parameters `$1`, `$2`, ...
     pub parameters: Vec<PgType>,
@@ -86,15 +87,16 @@ impl Prepared {
 }
 
 /// How a statement is run.
+#[derive(Clone)]
 pub(super) enum Plan {
-    Query(Box<Query>),
-    Write(Box<dml::Write>),
+    Query(Arc<Query>),
+    Write(Arc<dml::Write>),
     /// Of a table of the tenant's own.
-    TableWrite(Box<TableWrite>),
+    TableWrite(Arc<TableWrite>),
     /// A query that locks rows.
-    Locking(Box<LockingQuery>),
+    Locking(Arc<LockingQuery>),
     /// With writes in its WITH.
-    Chain(Box<Chain>),
+    Chain(Arc<Chain>),
     /// Anything else: run from its syntax.
     Command,
 }
@@ -210,7 +212,7 @@ impl Session {
             parameters,
             columns,
             returns_rows: true,
-            plan: Plan::Query(Box::new(Query {
+            plan: Plan::Query(Arc::new(Query {
                 plan,
                 optimized,
                 effect,

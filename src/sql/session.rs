@@ -33,6 +33,7 @@ use super::{
     listen::Listening,
     pg,
     planner::Names,
+    plans::Plans,
     prepared::Prepared,
     settings::{self, Asker, Settings},
     statement::Desk,
@@ -142,6 +143,8 @@ pub struct Session {
     pub(super) marks: Marks,
     pub(super) changed: Vec<&'static str>,
     pub(super) statements: HashMap<String, Arc<Prepared>>,
+    /// Those of texts that come again.
+    pub(super) plans: Plans,
     /// What ran last, as far as it may still fail. Its functions hold the world, so the world may not hold it.
     pub(super) ran: Mutex<Option<Arc<Prepared>>>,
     pid: Arc<AtomicI32>,
@@ -252,6 +255,7 @@ impl Session {
             marks: Marks::default(),
             changed: Vec::new(),
             statements: HashMap::new(),
+            plans: Plans::default(),
             ran: Mutex::default(),
             pid,
             commitment,
@@ -468,7 +472,7 @@ impl Session {
         }
     }
 
-    fn check_not_failed(&self, parsed: &Parsed) -> Result<()> {
+    pub(super) fn check_not_failed(&self, parsed: &Parsed) -> Result<()> {
         let ends = matches!(&parsed.kind, Kind::Sql(s) if matches!(**s, ast::Statement::Rollback { .. } | ast::Statement::Commit { .. }));
         match self.status {
             Status::Failed if !ends => Err(Error::new(

@@ -48,5 +48,6 @@ impl Session {
     pub(super) fn drop_all_statements(&mut self) {
         self.listed.lock().clear();
         self.statements.clear();
+        self.plans.clear();
     }
 }

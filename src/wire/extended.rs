@@ -43,17 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             .collect::<Result<Vec<_>>>()?;
         let prepared = self
             .running()
-            .run(async {
-                let mut statements = self.session.parse(&parse.query)?;
-                match (statements.pop(), statements.is_empty()) {
-                    (None, _) => Ok(Prepared::empty()),
-                    (Some(statement), true) => self.session.prepare(&statement, &types).await,
-                    _ => {
-                        let message = "cannot insert multiple commands into a prepared statement";
-                        Err(Error::new(Code::Syntax, message))
-                    }
-                }
-            })
+            .run(self.session.prepare_text(&parse.query, &types))
             .await?;
         self.session.keep_statement(&name, prepared)?;
         Ok(self.channel.put(&ParseComplete::new())?)

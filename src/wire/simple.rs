@@ -1,17 +1,19 @@
 //! The simple protocol: a text of statements, run one after the other as one transaction.
 
+use arrow::array::ArrayRef;
 use pgwire::messages::response::EmptyQueryResponse;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     Trouble,
     connection::{Connection, row_description},
+    decode,
     portal::{Rows, Sent},
     values::Format,
 };
 use crate::{
     error::{Code, Error, Result},
-    sql::Answer,
+    sql::{Answer, Constant, Prepared},
 };
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -31,12 +33,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.begin_implicit(true);
             }
             let mut running = self.running();
-            let prepared = running.run(self.session.prepare(statement, &[])).await?;
-            if !prepared.parameters.is_empty() {
+            let (mut prepared, constants) = running.run(self.session.prepare_lifted(statement)).await?;
+            let params = match values(&prepared, &constants) {
+                Ok(params) => params,
+                // The whole statement tells better what is wrong with it.
+                Err(_) => {
+                    prepared = running.run(self.session.prepare(statement, &[])).await?;
+                    Vec::new()
+                }
+            };
+            if prepared.parameters.len() > params.len() {
                 return Err(Error::new(Code::UndefinedParameter, "there is no parameter $1").into());
             }
             let binary = self.session.is_binary(&prepared);
-            let tag = match running.run(self.session.execute(&prepared, &[])).await? {
+            let tag = match running.run(self.session.execute(&prepared, &params)).await? {
                 Answer::Rows { columns, rows, tag } => {
                     let format = match binary {
                         true => Format::Binary,
@@ -68,4 +78,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         Ok(())
     }
+}
+
+/// The values of a statement's parameters that were taken out of its text.
+fn values(prepared: &Prepared, constants: &[Constant]) -> Result<Vec<ArrayRef>> {
+    let each = prepared.parameters.iter().zip(constants);
+    each.map(|(pg_type, constant)| decode::parameter(*pg_type, Format::Text, Some(constant.text.as_bytes())))
+        .collect()
 }

@@ -1,6 +1,6 @@
 //! `SELECT ... FOR UPDATE` and its kind: rows are read, locked, and read again where they changed meanwhile.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use datafusion::{
     arrow::{
@@ -195,7 +195,7 @@ impl Session {
             parameters,
             columns: shown.iter().map(|&at| all[at].clone()).collect(),
             returns_rows: true,
-            plan: Plan::Locking(Box::new(LockingQuery {
+            plan: Plan::Locking(Arc::new(LockingQuery {
                 plan,
                 optimized,
                 shown,
