@@ -219,26 +219,6 @@ async fn fill(client: &Client, data: &Data) -> (f64, f64) {
     (copied, begun.elapsed().as_secs_f64())
 }
 
-/// Seconds until the server searches a graph.
-async fn built(client: &Client, data: &Data) -> f64 {
-    let begun = Instant::now();
-    let sql = format!(
-        "EXPLAIN ANALYZE {}",
-        NEAREST.replace("$1", &format!("'{}'", data.queries[0].text.0))
-    );
-    while begun.elapsed() < Duration::from_secs(600) {
-        let rows = client.query(&sql, &[]).await.expect("explained");
-        if rows
-            .iter()
-            .any(|row| row.get::<_, &str>(0).contains("Search Method: graph"))
-        {
-            return begun.elapsed().as_secs_f64();
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    f64::NAN
-}
-
 #[derive(Clone, Copy, PartialEq)]
 enum How {
     Binary,
@@ -358,10 +338,7 @@ async fn main() {
         let data = clustered(size);
         let everything = BUCKETS as i32;
         let (copied, indexed) = fill(&ours[0], &data).await;
-        let seconds = built(&ours[0], &data).await;
-        println!(
-            "{size} vectors: Bulkhead COPY {copied:.1} s, CREATE INDEX {indexed:.1} s, graph searched after {seconds:.1} s"
-        );
+        println!("{size} vectors: Bulkhead COPY {copied:.1} s, CREATE INDEX {indexed:.1} s");
         let (copied, indexed) = fill(&theirs[0], &data).await;
         println!("{size} vectors: pgvector COPY {copied:.1} s, CREATE INDEX {indexed:.1} s");
         let (mine, _) = recall(&ours[0], NEAREST, &data, everything).await;

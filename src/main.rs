@@ -19,6 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
+mod bench;
 mod demo;
 
 fn main() -> ExitCode {
@@ -44,11 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(limits::STACK_BYTES)
-        .build()
-        .map_err(|e| format!("cannot start threads: {e}"))?;
+    let runtime = threads()?;
     match command {
         Command::Serve(config) => {
             log_to_stderr(config.log_level);
@@ -61,7 +58,22 @@ fn run(command: Command) -> Result<(), String> {
             let shown = runtime.block_on(runtime.spawn(demo::run(config)));
             shown.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
         }
+        Command::BenchVectors(config) => {
+            log_to_stderr(LogLevel::Error);
+            raise_open_files();
+            let measured = runtime.block_on(runtime.spawn(bench::run(*config)));
+            measured.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+        }
     }
+}
+
+/// Threads with the stack that statements need.
+fn threads() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(limits::STACK_BYTES)
+        .build()
+        .map_err(|e| format!("cannot start threads: {e}"))
 }
 
 /// Every connection is a file to the system, whose default of 1,024 is less than we promise.

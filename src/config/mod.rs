@@ -16,12 +16,15 @@ use std::{
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use self::bench::VectorBench;
+use self::bench::{BenchAction, PASSWORD_VARIABLE};
 use self::setting::{
     Given, PREFIX, Places, SETTINGS, Setting, Source, address, boolean, bytes, is_foreign, key_bytes, log_level,
 };
 use self::setting::{mebibytes, password, region, setting, unknown, variable, wrong};
 use crate::{limits, tenant::MasterKey, wire::TlsFiles};
 
+mod bench;
 mod setting;
 #[cfg(test)]
 mod tests;
@@ -37,6 +40,8 @@ pub enum Command {
     Serve(Box<Config>),
     /// Run a server on a temporary directory and show what it does.
     Demo(DemoConfig),
+    /// Measure vector search over the wire.
+    BenchVectors(Box<VectorBench>),
 }
 
 /// A checked configuration of `bulkhead serve`.
@@ -139,6 +144,9 @@ enum Action {
     Serve(Box<ServeFlags>),
     /// Show two tenants on one server: isolation, cited answers, costs
     Demo(DemoFlags),
+    /// Measure this server or another over the wire
+    #[command(subcommand)]
+    Bench(BenchAction),
 }
 
 #[derive(Args, Default)]
@@ -245,6 +253,12 @@ pub fn parse(
         Action::Serve(flags) => {
             let raw = RawConfig::gather(*flags, environment)?;
             Ok(Command::Serve(Box::new(raw.check()?)))
+        }
+        Action::Bench(BenchAction::Vectors(flags)) => {
+            let mut environment = environment.into_iter();
+            let password = environment.find(|(name, _)| name == PASSWORD_VARIABLE);
+            let password = password.and_then(|(_, value)| value.into_string().ok());
+            Ok(Command::BenchVectors(Box::new(flags.check(scratch, password)?)))
         }
         Action::Demo(flags) => {
             let given = flags.listen.map(|text| Given::new(text, Source::Flag("listen")));

@@ -19,7 +19,7 @@ fn serve(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Config, Str
     let arguments = ["serve"].iter().chain(arguments).copied().collect::<Vec<_>>();
     match run(&arguments, environment) {
         Ok(Command::Serve(config)) => Ok(*config),
-        Ok(Command::Demo(_)) => Err("a demo".to_owned()),
+        Ok(Command::Demo(_) | Command::BenchVectors(_)) => Err("no server".to_owned()),
         Err(refusal) => {
             assert_eq!(refusal.exit_code(), 2, "{refusal}");
             Err(refusal.to_string())
@@ -225,6 +225,64 @@ fn the_demo_stays_on_loopback_and_ignores_the_environment() {
         assert_eq!(run(help, &[]).err().unwrap().exit_code(), 0);
     }
     assert_eq!(run(&[], &[]).err().unwrap().exit_code(), 2);
+}
+
+#[test]
+fn a_bench_knows_its_server_before_it_begins() {
+    let bench = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let arguments = ["bench", "vectors"]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .collect::<Vec<_>>();
+        match run(&arguments, environment) {
+            Ok(Command::BenchVectors(bench)) => Ok(*bench),
+            Ok(_) => Err("no bench".to_owned()),
+            Err(refusal) => {
+                assert_eq!(refusal.exit_code(), 2, "{refusal}");
+                Err(refusal.to_string())
+            }
+        }
+    };
+    let plain = bench(&[], &[("BULKHEAD_LISTEN", "x")]).unwrap();
+    assert_eq!((plain.tenants, plain.per_tenant, plain.dimensions), (10, 1000, 384));
+    assert!(plain.url.is_none() && plain.data.starts_with("/scratch"));
+    assert_eq!(bench(&["--connections", "1,64"], &[]).unwrap().connections, [1, 64]);
+
+    let url = "postgresql://me@localhost:5432/db";
+    let server = bench(&["--url", url], &[("PGPASSWORD", "from libpq")])
+        .unwrap()
+        .url
+        .unwrap();
+    assert_eq!(server.get_password(), Some(&b"from libpq"[..]));
+    let url = "postgres://me:own@localhost/db";
+    let server = bench(&["--url", url], &[("PGPASSWORD", "from libpq")])
+        .unwrap()
+        .url
+        .unwrap();
+    assert_eq!(server.get_password(), Some(&b"own"[..]));
+    for (url, why) in [
+        ("host=localhost user=me password=hushhush", "is not a postgresql:// URL"),
+        ("postgresql://me:hushhush@localhost/db?sslmode=require", "plaintext"),
+        ("postgresql://me:hushhush@localhost/db?port=hushhush", "port"),
+        ("postgresql:///db", "names no host"),
+        ("postgresql://localhost/db", "names no user"),
+    ] {
+        let refusal = bench(&["--url", url], &[]).err().unwrap();
+        assert!(
+            refusal.contains(why) && !refusal.contains("hushhush"),
+            "{url}: {refusal}"
+        );
+    }
+    for wrong in [
+        ["--tenants", "0"],
+        ["--dim", "16001"],
+        ["--connections", "1,,2"],
+        ["--k", "-1"],
+    ] {
+        let refusal = bench(&wrong, &[]).err().unwrap();
+        assert!(refusal.contains(wrong[0]), "{refusal}");
+    }
 }
 
 #[test]

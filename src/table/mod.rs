@@ -48,6 +48,6 @@ pub use locks::{LockInfo, Locks, Mark, Mode, Owner, Resource, Wait};
 pub use row::{Row, decode, encode, encode_all};
 pub use scan::{Bound, BoundOp, ROW_COLUMN, Scan};
 pub use sequence::Sequences;
-pub use snapshot::{Database, TableData};
+pub use snapshot::{Database, TableData, not_unique};
 pub use store::Tables;
 pub use write::{NewBlock, WriteSet};

@@ -16,7 +16,7 @@ use super::{
     key::Key,
     row,
     scan::{self, Bound, Scan},
-    schema::{Catalog, KeyOf, Oid, RowId, TableDef},
+    schema::{Catalog, IndexDef, KeyOf, Oid, RowId, TableDef},
     state::{Found, TableState},
     store::Tables,
     write::WriteSet,
@@ -416,8 +416,7 @@ impl TableData {
         let Some(index) = self.index(index) else { return Ok(()) };
         for row in index.duplicates() {
             if index.def.nulls_not_distinct || !self.0.has_null_key(row, &index.def)? {
-                let text = format!("could not create unique index \"{}\"", index.def.name);
-                return Err(Error::new(Code::UniqueViolation, text).with_detail("Some key is duplicated."));
+                return Err(not_unique(&index.def));
             }
         }
         Ok(())
@@ -437,4 +436,10 @@ impl TableData {
             .map(|column| column.name.as_str())
             .collect()
     }
+}
+
+/// That rows which were there before a unique index keep it from being made.
+pub fn not_unique(index: &IndexDef) -> Error {
+    let text = format!("could not create unique index \"{}\"", index.name);
+    Error::new(Code::UniqueViolation, text).with_detail("Some key is duplicated.")
 }

@@ -51,6 +51,26 @@ acme> CREATE INDEX ON docs (body json_ops);
 ERROR 42804: operator class "json_ops" does not accept data type jsonb
 acme> INSERT INTO docs (id, title, e) VALUES (1, 'a', '[1,0,0]'), (2, 'a', '[0,1,0]'), (3, NULL, '[0,0,1]');
 INSERT 0 3
+acme> CREATE INDEX docs_again ON docs (title);
+CREATE INDEX
+acme> CREATE UNIQUE INDEX docs_low ON docs (lower(title));
+ERROR 23505: could not create unique index "docs_low"
+acme> CREATE UNIQUE INDEX docs_low ON docs (lower(title)) WHERE id > 1;
+CREATE INDEX
+acme> CREATE UNIQUE INDEX docs_few ON docs (title) WHERE id < 3;
+ERROR 23505: could not create unique index "docs_few"
+acme> INSERT INTO docs (id) VALUES (4);
+INSERT 0 1
+acme> CREATE UNIQUE INDEX docs_nulls ON docs ((upper(title)), title);
+ERROR 23505: could not create unique index "docs_nulls"
+acme> CREATE UNIQUE INDEX docs_nulls ON docs (lower(title)) NULLS NOT DISTINCT WHERE id > 2;
+ERROR 23505: could not create unique index "docs_nulls"
+acme> CREATE UNIQUE INDEX docs_nulls ON docs (lower(title)) WHERE id > 2;
+CREATE INDEX
+acme> DELETE FROM docs WHERE id = 4;
+DELETE 1
+acme> DROP INDEX docs_again, docs_low, docs_nulls;
+DROP INDEX
 acme> CREATE UNIQUE INDEX docs_title ON docs (title);
 ERROR 23505: could not create unique index "docs_title"
 acme> UPDATE docs SET title = 'b' WHERE id = 2;

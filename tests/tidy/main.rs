@@ -24,7 +24,7 @@ const WALL_LINES: usize = 3_300;
 /// `main` declares see the library from outside and may use all of it.
 const LAYERS: &[&str] = &[
     "error", "limits", "codec", "tenant", "ledger", "policy", "table", "vector", "ai", "sql", "wire", "server",
-    "config", "demo", "main",
+    "config", "bench", "demo", "main",
 ];
 /// Both are the ground: an error may tell a limit.
 const GROUND: &[&str] = &["error", "limits"];
@@ -216,7 +216,7 @@ fn layers(sources: &[Source]) -> Vec<String> {
             ));
             continue;
         };
-        if ["main", "demo"].contains(&own) {
+        if ["main", "demo", "bench"].contains(&own) {
             continue;
         }
         for used in crate_paths(&source.code) {

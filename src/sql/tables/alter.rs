@@ -342,7 +342,7 @@ impl Change<'_> {
             altered.added.push(Added::Check(check.oid));
         }
         let unique = table.indexes.iter().filter(|index| index.unique);
-        altered.added.extend(unique.map(|index| Added::Index(index.oid)));
+        altered.added.extend(unique.map(|index| Added::Unique(index.oid)));
         let keys = table
             .foreign_keys
             .iter()

@@ -16,7 +16,7 @@ use crate::{
 /// What was added, so that rows that are there already are judged by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Added {
-    Index(Oid),
+    Unique(Oid),
     Check(Oid),
     ForeignKey(Oid),
     NotNull(u16),
@@ -130,7 +130,7 @@ impl Change<'_> {
             let text = format!("multiple primary keys for table \"{}\" are not allowed", table.name);
             return Err(Error::new(Code::InvalidTableDefinition, text));
         }
-        let new_here = |index: &IndexDef| added.contains(&Added::Index(index.oid));
+        let new_here = |index: &IndexDef| added.contains(&Added::Unique(index.oid));
         if name.is_none()
             && !primary
             && table
@@ -173,7 +173,7 @@ impl Change<'_> {
             predicate: None,
             comment: None,
         });
-        added.push(Added::Index(oid));
+        added.push(Added::Unique(oid));
         Ok(())
     }
 

@@ -110,7 +110,7 @@ impl Change<'_> {
         if stmt.name.is_none() {
             index.name = self.index_name(&table, &index);
         }
-        let added = vec![Added::Index(index.oid)];
+        let added = stmt.unique.then_some(Added::Unique(index.oid)).into_iter().collect();
         self.world.ask(Ask::of(table.oid, &index, false));
         table.indexes.push(index);
         let oid = table.oid;

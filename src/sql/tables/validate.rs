@@ -6,7 +6,12 @@ use arrow::{
     array::{Array, ArrayRef, RecordBatch},
     compute::cast,
 };
-use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value};
+use datafusion::{
+    common::Column,
+    functions_aggregate::expr_fn::count,
+    logical_expr::{self, LogicalPlan, LogicalPlanBuilder, col, lit, utils::conjunction},
+    sql::sqlparser::ast::{Expr, Ident, SelectItem, UnaryOperator, Value},
+};
 use futures::StreamExt;
 
 use super::{
@@ -16,10 +21,10 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
-    sql::session::Session,
+    sql::{complaints::from_datafusion, session::Session},
     table::{
-        Database, TableData, key,
-        schema::{ForeignKeyDef, Oid, TableDef},
+        Database, TableData, key, not_unique,
+        schema::{ForeignKeyDef, IndexDef, IndexKey, KeyOf, Oid, TableDef},
     },
 };
 
@@ -37,9 +42,16 @@ pub(super) async fn validate(session: &Session, table: Oid, added: &[Added]) -> 
     for one in added {
         match one {
             Added::NotNull(column) => not_null(&data, &def, *column).await?,
-            Added::Index(index) => {
-                let (data, index) = (data.clone(), *index);
+            Added::Unique(oid) if data.has_index(*oid) => {
+                let (data, index) = (data.clone(), *oid);
                 blocking(move || data.check_unique(index)).await?;
+            }
+            Added::Unique(oid) => {
+                if let Some(index) = def.indexes.iter().find(|index| index.oid == *oid)
+                    && repeated(session, &moment, &def, index).await?
+                {
+                    return Err(not_unique(index));
+                }
             }
             Added::Check(oid) => {
                 if let Some(check) = def.checks.iter().find(|check| check.oid == *oid)
@@ -61,6 +73,59 @@ pub(super) async fn validate(session: &Session, table: Oid, added: &[Added]) -> 
         }
     }
     Ok(())
+}
+
+/// Whether two rows have one key of an index over expressions, or over some rows.
+async fn repeated(session: &Session, moment: &Database, def: &Arc<TableDef>, index: &IndexDef) -> Result<bool> {
+    let item = |(at, key): (usize, &IndexKey)| {
+        let expr = match &key.key {
+            KeyOf::Column(id) => {
+                let name = def.column_of(*id).map(|column| column.name.clone()).unwrap_or_default();
+                Expr::Identifier(Ident::with_quote('"', name))
+            }
+            KeyOf::Expression(text) => expressions::expression(text)?,
+        };
+        let alias = Ident::with_quote('"', format!("key{at}"));
+        Ok(SelectItem::ExprWithAlias { expr, alias })
+    };
+    let items = index.keys.iter().enumerate().map(item).collect::<Result<_>>()?;
+    let predicate = index.predicate.as_deref().map(expressions::expression).transpose()?;
+    let keys = over(session, moment, def).plan(items, predicate)?;
+    let columns: Vec<logical_expr::Expr> = keys.schema().columns().into_iter().map(col).collect();
+    let mut keys = LogicalPlanBuilder::from(keys);
+    if !index.nulls_not_distinct {
+        keys = keys
+            .filter(conjunction(columns.iter().cloned().map(logical_expr::Expr::is_not_null)).unwrap_or(lit(true)))
+            .map_err(from_datafusion)?;
+    }
+    let count = count(lit(1i64)).alias("rows of a key");
+    let plan = keys
+        .aggregate(columns, [count])
+        .and_then(|groups| groups.filter(col(Column::new_unqualified("rows of a key")).gt(lit(1i64))))
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(from_datafusion)?;
+    has_rows(session, &plan).await
+}
+
+async fn has_rows(session: &Session, plan: &LogicalPlan) -> Result<bool> {
+    let mut rows = session.stream(session.physical_of(plan, false).await?)?;
+    while let Some(batch) = rows.next().await {
+        if batch?.num_rows() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Where expressions are planned over the rows of a table.
+fn over<'a>(session: &'a Session, moment: &Database, def: &'a Arc<TableDef>) -> Over<'a> {
+    Over {
+        names: &session.names,
+        options: session.state.config_options(),
+        alias: &def.name,
+        table: Arc::new(UserTable::raw(&session.names, def).at(moment.clone())),
+        within: Vec::new(),
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -86,27 +151,13 @@ async fn not_null(data: &Arc<TableData>, def: &TableDef, column: u16) -> Result<
 
 /// Whether a condition is false for some row.
 async fn violated(session: &Session, moment: &Database, def: &Arc<TableDef>, condition: &str) -> Result<bool> {
-    let source = UserTable::raw(&session.names, def).at(moment.clone());
-    let over = Over {
-        names: &session.names,
-        options: session.state.config_options(),
-        alias: &def.name,
-        table: Arc::new(source),
-        within: Vec::new(),
-    };
     let not = Expr::UnaryOp {
         op: UnaryOperator::Not,
         expr: Box::new(Expr::Nested(Box::new(expressions::expression(condition)?))),
     };
     let one = expressions::item(Expr::Value(Value::Boolean(true).into()));
-    let plan = over.plan(vec![one], Some(not))?;
-    let mut rows = session.stream(session.physical_of(&plan, false).await?)?;
-    while let Some(batch) = rows.next().await {
-        if batch?.num_rows() > 0 {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let plan = over(session, moment, def).plan(vec![one], Some(not))?;
+    has_rows(session, &plan).await
 }
 
 /// Every key of the referencing rows is in the referenced table.
