@@ -5,7 +5,9 @@ use std::sync::Arc;
 use datafusion::{
     arrow::{
         array::{ArrayRef, RecordBatch, StringArray},
+        compute::{CastOptions, cast_with_options},
         datatypes::Schema,
+        util::display::FormatOptions,
     },
     sql::sqlparser::ast::{
         self, ContextModifier, DiscardObject, Expr, Ident, Reset, Set, Statement, TransactionAccessMode,
@@ -352,13 +354,23 @@ impl Session {
                 .iter()
                 .find(|b| b.num_rows() == 1)
                 .ok_or_else(|| Error::new(Code::Syntax, "a parameter must be one value"))?;
-            let array = datafusion::arrow::compute::cast(row.column(0), &wanted.arrow())
-                .map_err(|e| super::complaints::from_datafusion(e.into()))?;
-            arrays.push(array);
+            let input = row.column(0);
+            // Text is read as the parameter's type is written.
+            let array = match super::pg::casts::convert(input, *wanted, None) {
+                Some(converted) => converted,
+                None => cast_with_options(input, &wanted.arrow(), &STRICT).map_err(Into::into),
+            };
+            arrays.push(array.map_err(super::complaints::from_datafusion)?);
         }
         Ok(arrays)
     }
 }
+
+/// What cannot be cast is an error, not NULL.
+const STRICT: CastOptions<'static> = CastOptions {
+    safe: false,
+    format_options: FormatOptions::new(),
+};
 
 fn done(tag: &str) -> Result<Answer> {
     Ok(Answer::Done { tag: tag.to_owned() })

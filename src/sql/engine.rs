@@ -266,6 +266,7 @@ impl Shared {
             .into_iter()
             .chain([Arc::new(pg::subquery::aggregate())])
             .chain(pg::json_make::aggregates())
+            .chain(pg::ordered_sets::aggregates())
         {
             for alias in udf.aliases() {
                 aggregate.insert(alias.clone(), udf.clone());

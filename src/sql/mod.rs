@@ -5,6 +5,7 @@
 //! names DataFusion.
 
 mod admission;
+mod array_parameters;
 mod backends;
 mod bounded;
 mod builtin;

@@ -23,6 +23,7 @@ use datafusion::{
 };
 
 use super::{
+    array_parameters,
     chain::{self, Chain},
     complaints::from_datafusion,
     dml, functions,
@@ -281,6 +282,21 @@ impl Session {
                 known => known,
             })
             .collect();
+        let arrays = array_parameters::compared(&statement, |n| {
+            types.get(n.wrapping_sub(1)).is_some_and(Option::is_none)
+        });
+        if let Some((plain, numbers)) = arrays
+            && let Ok(plan) = self.try_logical(&plain, &types, extra)
+        {
+            let inferred = plan.get_parameter_fields().map_err(from_datafusion)?;
+            for number in numbers {
+                let field = inferred.get(&format!("${number}")).cloned().flatten();
+                let known = types.get_mut(number - 1);
+                if let (Some(PgType::Scalar(of)), Some(known)) = (field.map(|f| PgType::of(&f)), known) {
+                    *known = Some(PgType::Array(of));
+                }
+            }
+        }
         let plan = match self.try_logical(&statement, &types, extra) {
             Err(_) if types.iter().any(Option::is_none) => {
                 // Where nothing tells a parameter's type it is text, as in PostgreSQL.

@@ -69,6 +69,11 @@ impl Progress {
         self.total.store(total, Ordering::Relaxed);
     }
 
+    /// A build of so many rows begins.
+    pub fn begin(&self, total: usize) {
+        self.set(0, total.max(1));
+    }
+
     /// The build has ended.
     pub fn end(&self) {
         self.set(0, 0);

@@ -141,3 +141,17 @@ fn a_build_begins_again_when_something_else_is_asked_for() {
     });
     assert!(worked.unwrap() && reached > 1_900 && most_links(&shard) > 6);
 }
+
+#[test]
+fn a_build_that_is_to_be_anew_is_seen_until_it_has_ended() {
+    let rows = grouped(900, 12, 61);
+    let shard = built(Metric::L2, &rows);
+    shard.build_anew();
+    let (mut seen, mut asked) = (0, 0);
+    let worked = shard.work_with(&Cancel::new(), None, &mut || {
+        seen += usize::from(shard.progress().is_some());
+        asked += 1;
+    });
+    assert!(worked.unwrap() && asked > 5 && seen == asked);
+    assert_eq!((shard.due(), shard.progress()), (None, None));
+}

@@ -229,7 +229,7 @@ impl Shard {
 
     /// Has a graph that there is be built anew.
     pub fn build_anew(&self) {
-        self.anew.store(true, Ordering::Relaxed);
+        self.anew.store(true, Ordering::SeqCst);
     }
 
     /// Rows that a running build has linked, and all that it will; `None` where none runs.
@@ -239,7 +239,7 @@ impl Shard {
 
     /// Whether a graph is not what was asked for.
     fn is_outdated(&self, state: &State) -> bool {
-        let (anew, asked) = (self.anew.load(Ordering::Relaxed), *self.linking.lock());
+        let (anew, asked) = (self.anew.load(Ordering::SeqCst), *self.linking.lock());
         let mut graphs = state.parts.iter().filter_map(|held| held.part.graph.as_ref());
         graphs.any(|graph| anew || asked.is_some_and(|asked| graph.linking != asked))
     }
@@ -309,9 +309,9 @@ impl Shard {
             self.pinned.store(sources.len(), Ordering::Relaxed);
             sources
         };
-        self.anew.store(false, Ordering::Relaxed);
+        // Whoever waits for it sees it begin before it is no longer due, and end after it is done.
+        self.progress.begin(sources.iter().map(Held::live).sum());
         let built = self.build_of(&sources, cancel, fetch, pause);
-        self.progress.end();
         let done = match built {
             Ok(Some(part)) => {
                 let _coding = self.coding.lock();
@@ -322,6 +322,7 @@ impl Shard {
             Err(error) => Err(error),
         };
         self.pinned.store(0, Ordering::Relaxed);
+        self.progress.end();
         done
     }
 
@@ -341,6 +342,7 @@ impl Shard {
         drop(rows);
         // What is asked for may change while it is built: then it begins again.
         let mut graph = loop {
+            self.anew.store(false, Ordering::SeqCst);
             let linking = self.linking.lock().unwrap_or_default();
             let (stop, mut outdated) = (Cancel::new(), false);
             let mut pause = || {

@@ -4,13 +4,13 @@ acme> INSERT INTO p SELECT i, ARRAY[i, i % 2]::vector, ARRAY[i, i]::vector, ARRA
 acme> CREATE INDEX p_v ON p USING hnsw (v vector_l2_ops);
 acme> SELECT indexdef FROM pg_indexes WHERE indexname = 'p_v';
 indexdef
-CREATE INDEX p_v ON public.p USING hnsw (v vector_l2_ops)
+CREATE INDEX p_v ON public.p USING hnsw (v vector_l2_ops) WITH (m='16', ef_construction='64')
 (1 row)
 acme> CREATE INDEX p_m ON p USING hnsw (v vector_cosine_ops) WITH (m = 24, ef_construction = 100);
 acme> CREATE INDEX p_h ON p USING hnsw (half halfvec_l2_ops) WITH (m = 8);
 acme> SELECT indexdef FROM pg_indexes WHERE indexname IN ('p_m', 'p_h') ORDER BY 1;
 indexdef
-CREATE INDEX p_h ON public.p USING hnsw (half halfvec_l2_ops) WITH (m='8')
+CREATE INDEX p_h ON public.p USING hnsw (half halfvec_l2_ops) WITH (m='8', ef_construction='64')
 CREATE INDEX p_m ON public.p USING hnsw (v vector_cosine_ops) WITH (m='24', ef_construction='100')
 (2 rows)
 acme> CREATE INDEX ON p USING hnsw (v vector_l2_ops) WITH (m = 1);
@@ -31,7 +31,7 @@ ERROR 22023
 acme> ALTER INDEX p_v SET (m = 32);
 acme> SELECT indexdef FROM pg_indexes WHERE indexname = 'p_v';
 indexdef
-CREATE INDEX p_v ON public.p USING hnsw (v vector_l2_ops) WITH (m='32')
+CREATE INDEX p_v ON public.p USING hnsw (v vector_l2_ops) WITH (m='32', ef_construction='64')
 (1 row)
 acme> ALTER INDEX p_v SET (m = 33);
 ERROR 22023
@@ -48,7 +48,7 @@ acme> ALTER INDEX missing SET (m = 7);
 ERROR 42P01
 acme> SELECT indexdef FROM pg_indexes WHERE indexname = 'p_v';
 indexdef
-CREATE INDEX p_v ON public.p USING hnsw (v vector_l2_ops) WITH (ef_construction='500')
+CREATE INDEX p_v ON public.p USING hnsw (v vector_l2_ops) WITH (m='16', ef_construction='500')
 (1 row)
 acme> SELECT id FROM p ORDER BY v <-> '[100.2,0]' LIMIT 3;
 id

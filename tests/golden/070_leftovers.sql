@@ -151,3 +151,109 @@ acme> CREATE TABLE kept (id integer) ON COMMIT DROP;
 ERROR 42P16
 acme> CREATE TEMP TABLE emptied (id integer) ON COMMIT DELETE ROWS;
 ERROR 0A000
+# An array that nothing but a comparison tells the type of.
+acme> CREATE TABLE e (id integer PRIMARY KEY, dept integer, name text, pay numeric(6,2), made date);
+acme> INSERT INTO e VALUES (1, 1, 'ann', 10, '2024-01-01'), (2, 1, 'bob', 20.5, '2024-01-02'), (3, 2, 'cy', 7, NULL), (4, NULL, 'di', 7, '2024-01-01');
+acme> PREPARE a1 AS SELECT id FROM e WHERE id = ANY($1) ORDER BY 1;
+acme> EXECUTE a1('{1,3,9}');
+id
+1
+3
+(2 rows)
+acme> PREPARE a2 AS SELECT id FROM e WHERE name = ANY($1) AND pay > $2 ORDER BY 1;
+acme> EXECUTE a2('{ann,bob}', 15);
+id
+2
+(1 row)
+acme> PREPARE a3 AS SELECT id FROM e WHERE made <> ALL($1) ORDER BY 1;
+acme> EXECUTE a3('{2024-01-02}');
+id
+1
+4
+(2 rows)
+acme> PREPARE a4 AS DELETE FROM e WHERE id = ANY(($1)) RETURNING name;
+acme> EXECUTE a4('{4}');
+name
+di
+(1 row)
+acme> PREPARE a6 AS SELECT id FROM e WHERE pay > $1 AND id < $2;
+acme> EXECUTE a6('9.5', 2);
+id
+1
+(1 row)
+acme> EXECUTE a6('much', 2);
+ERROR 22P02
+acme> EXECUTE a6(9.5, 'two');
+ERROR 22P02
+acme> EXECUTE a1('{one}');
+ERROR 22P02
+acme> PREPARE a5 AS SELECT $1 = ANY($2);
+acme> EXECUTE a5('x', '{x}');
+?column?
+t
+(1 row)
+# One of the values in order.
+acme> SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY pay), mode() WITHIN GROUP (ORDER BY pay), percentile_disc(0) WITHIN GROUP (ORDER BY name), percentile_disc(1) WITHIN GROUP (ORDER BY made) FROM e;
+percentile_disc|mode|percentile_disc|percentile_disc
+10.00|7.00|ann|2024-01-02
+(1 row)
+acme> SELECT dept, percentile_disc(0.5) WITHIN GROUP (ORDER BY id DESC), mode() WITHIN GROUP (ORDER BY name DESC) FROM e GROUP BY dept ORDER BY dept;
+dept|percentile_disc|mode
+1|2|bob
+2|3|cy
+(2 rows)
+acme> SELECT percentile_disc(0.25) WITHIN GROUP (ORDER BY x), percentile_disc(0.26) WITHIN GROUP (ORDER BY x), mode() WITHIN GROUP (ORDER BY x % 3) FROM generate_series(1, 4) x;
+percentile_disc|percentile_disc|mode
+1|2|1
+(1 row)
+acme> SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY pay), mode() WITHIN GROUP (ORDER BY pay) FROM e WHERE id > 99;
+percentile_disc|mode
+NULL|NULL
+(1 row)
+acme> SELECT percentile_disc(1.5) WITHIN GROUP (ORDER BY pay) FROM e;
+ERROR 22003
+acme> SELECT percentile_disc(NULL) WITHIN GROUP (ORDER BY pay), percentile_disc(0.5) WITHIN GROUP (ORDER BY pay) FILTER (WHERE id < 3) FROM e;
+percentile_disc|percentile_disc
+NULL|10.00
+(1 row)
+acme> SELECT mode(pay) FROM e;
+ERROR 42809
+# A query that is grouped by a primary key may give the other columns of its table.
+acme> CREATE TABLE d (id integer PRIMARY KEY, name text);
+acme> INSERT INTO d VALUES (1, 'one'), (2, 'two'), (3, 'three');
+acme> SELECT id, name, count(*) FROM d GROUP BY id ORDER BY id;
+id|name|count
+1|one|1
+2|two|1
+3|three|1
+(3 rows)
+acme> SELECT d.name, count(e.id), coalesce(sum(e.pay), 0) FROM d LEFT JOIN e ON e.dept = d.id GROUP BY d.id ORDER BY d.id;
+name|count|coalesce
+one|2|30.50
+two|1|7.00
+three|0|0.00
+(3 rows)
+acme> SELECT d.name || '!' AS n, max(e.pay) FROM d JOIN e ON e.dept = d.id GROUP BY d.id HAVING d.name > 'a' ORDER BY d.name;
+n|max
+one!|20.50
+two!|7.00
+(2 rows)
+acme> SELECT e.name, d.name, count(*) FROM e LEFT JOIN d ON e.dept = d.id GROUP BY e.id, d.id ORDER BY e.id;
+name|name|count
+ann|one|1
+bob|one|1
+cy|two|1
+(3 rows)
+acme> SELECT d.name, e.name FROM d JOIN e ON e.dept = d.id GROUP BY d.id;
+ERROR 42803
+acme> SELECT dept, name, count(*) FROM e GROUP BY dept;
+ERROR 42803
+acme> SELECT DISTINCT id, name FROM d ORDER BY id, name DESC;
+id|name
+1|one
+2|two
+3|three
+(3 rows)
+acme> ALTER TABLE d DROP CONSTRAINT d_pkey;
+acme> SELECT id, name, count(*) FROM d GROUP BY id ORDER BY id;
+ERROR 42803

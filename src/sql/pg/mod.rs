@@ -42,6 +42,7 @@ pub mod mathematics;
 pub mod moments;
 pub mod names;
 pub mod operators;
+pub mod ordered_sets;
 pub mod output;
 pub mod print;
 pub mod relations;

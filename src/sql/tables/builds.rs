@@ -181,7 +181,7 @@ impl Building {
         let mut asked = false;
         while !self.kept.is_forgotten() {
             let filled = self.read.load(Ordering::SeqCst) && self.kept.is_filled();
-            if filled && self.kept.shard.due() != Some(Due::Build) {
+            if filled && self.kept.shard.due() != Some(Due::Build) && self.kept.shard.progress().is_none() {
                 return;
             }
             if filled && self.kept.shard.is_at_rest() {

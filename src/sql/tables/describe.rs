@@ -147,22 +147,11 @@ fn of_index(index: &IndexDef) -> IndexInfo {
         IndexMethod::Btree => ("btree", Vec::new()),
         IndexMethod::Hash => ("hash", Vec::new()),
         IndexMethod::Gin => ("gin", Vec::new()),
-        // As in PostgreSQL, what has its default is not said.
-        IndexMethod::Hnsw { m, ef_construction } => {
-            let all = [
-                ("m", m, super::index::M),
-                ("ef_construction", ef_construction, super::index::EF_CONSTRUCTION),
-            ];
-            let said = all.into_iter().filter(|(_, value, default)| value != default);
-            (
-                "hnsw",
-                said.map(|(name, value, _)| format!("{name}='{value}'")).collect(),
-            )
-        }
-        IndexMethod::Ivfflat { lists } => {
-            let said = (lists != super::index::LISTS).then(|| format!("lists='{lists}'"));
-            ("ivfflat", said.into_iter().collect())
-        }
+        IndexMethod::Hnsw { m, ef_construction } => (
+            "hnsw",
+            vec![format!("m='{m}'"), format!("ef_construction='{ef_construction}'")],
+        ),
+        IndexMethod::Ivfflat { lists } => ("ivfflat", vec![format!("lists='{lists}'")]),
     };
     IndexInfo {
         name: index.name.clone(),

@@ -23,9 +23,9 @@ use crate::{
 const VECTOR_CLASSES: &[&str] = &["l2_ops", "ip_ops", "cosine_ops", "l1_ops"];
 
 /// pgvector's defaults.
-pub(super) const M: u16 = 16;
-pub(super) const EF_CONSTRUCTION: u16 = 64;
-pub(super) const LISTS: u32 = 100;
+const M: u16 = 16;
+const EF_CONSTRUCTION: u16 = 64;
+const LISTS: u32 = 100;
 
 impl Change<'_> {
     /// CREATE INDEX. The table and what was added; `None` where it exists already and that is no error.

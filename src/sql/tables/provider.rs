@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
-    common::{Result as DfResult, Statistics},
+    common::{Constraint, Constraints, Result as DfResult, Statistics},
     datasource::ViewTable,
     logical_expr::{Expr, TableProviderFilterPushDown, TableType},
     physical_plan::ExecutionPlan,
@@ -29,7 +29,7 @@ use crate::{
     },
     table::{
         Database, TableData,
-        schema::{Oid, PolicyCommand, Relation, TableDef},
+        schema::{IndexKey, KeyOf, Oid, PolicyCommand, Relation, TableDef},
     },
 };
 
@@ -72,6 +72,8 @@ pub(in crate::sql) struct UserTable {
     /// As it was planned.
     pub(super) def: Arc<TableDef>,
     schema: SchemaRef,
+    /// The primary key: a query grouped by it may give other columns.
+    constraints: Constraints,
     /// Commands whose policies rows must pass.
     commands: Vec<PolicyCommand>,
     /// Whether policies are left out, and rights with them.
@@ -92,6 +94,19 @@ impl std::fmt::Debug for UserTable {
     }
 }
 
+/// The primary key by its columns' places.
+fn primary_key(table: &TableDef) -> Option<Constraint> {
+    let keys = &table.primary_key()?.keys;
+    let place = |key: &IndexKey| match key.key {
+        KeyOf::Column(id) => table.columns.iter().position(|column| column.id == id),
+        KeyOf::Expression(_) => None,
+    };
+    keys.iter()
+        .map(place)
+        .collect::<Option<Vec<_>>>()
+        .map(Constraint::PrimaryKey)
+}
+
 impl UserTable {
     /// A table as SELECT reads it.
     pub(in crate::sql) fn new(names: &Arc<Names>, def: &Arc<TableDef>) -> Self {
@@ -99,6 +114,7 @@ impl UserTable {
             names: names.clone(),
             def: def.clone(),
             schema: def.arrow(),
+            constraints: Constraints::new_unverified(primary_key(def).into_iter().collect()),
             commands: vec![PolicyCommand::Select],
             raw: false,
             row_column: None,
@@ -141,6 +157,8 @@ impl UserTable {
             .collect();
         self.schema = Arc::new(Schema::new(fields));
         self.row_column = Some(row_column.to_owned());
+        // It would name columns by places that are no longer theirs.
+        self.constraints = Constraints::default();
         self
     }
 
@@ -335,6 +353,10 @@ impl UserTable {
 impl TableProvider for UserTable {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    fn constraints(&self) -> Option<&Constraints> {
+        Some(&self.constraints)
     }
 
     fn table_type(&self) -> TableType {
