@@ -278,7 +278,7 @@ fn a_bench_knows_its_server_before_it_begins() {
         ["--tenants", "0"],
         ["--dim", "16001"],
         ["--connections", "1,,2"],
-        ["--k", "-1"],
+        ["--k", "some"],
     ] {
         let refusal = bench(&wrong, &[]).err().unwrap();
         assert!(refusal.contains(wrong[0]), "{refusal}");
