@@ -29,7 +29,9 @@ use super::{
     complaints::from_datafusion,
     functions,
     kept::Constant,
+    pg::casts::{TO_VECTOR, vectors_of_text},
     relations::{Relation, RelationProvider},
+    run::constant,
     tables::provider::UserTable,
 };
 use crate::{
@@ -76,19 +78,14 @@ impl Nearest {
             return None;
         }
         let wanted = || Error::new(Code::Unsupported, "the vector of a nearest search must be a constant");
-        let [
-            query,
-            Expr::Literal(ScalarValue::Utf8(Some(name)), _),
-            Expr::Literal(k, _),
-        ] = call.args.as_slice()
-        else {
+        let [query, Expr::Literal(ScalarValue::Utf8(Some(name)), _), fetch, skip] = call.args.as_slice() else {
             return Some(Err(wanted().into()));
         };
         let metric = METRICS.iter().find(|(n, _)| n == name).map(|(_, m)| *m)?;
-        let k = match k {
-            ScalarValue::UInt64(Some(k)) => usize::try_from(*k).unwrap_or(limits::SEARCH_K),
-            _ => limits::SEARCH_K,
-        };
+        // Of a number that is not known, or of more rows than a search gives, all rows are read.
+        let k = rows(fetch)?
+            .checked_add(rows(skip)?)
+            .filter(|k| *k <= limits::SEARCH_K)?;
         let query = Constant::of(query).ok_or_else(|| wanted().into());
         Some(query.map(|query| Self { metric, query, k }))
     }
@@ -99,9 +96,33 @@ impl Nearest {
     }
 }
 
+/// A number of rows, once it is known.
+fn rows(expr: &Expr) -> Option<usize> {
+    match constant(expr).ok()??.cast_to(&DataType::Int64).ok()? {
+        ScalarValue::Int64(Some(rows)) => usize::try_from(rows).ok(),
+        _ => None,
+    }
+}
+
+/// What a vector is made of without a look at rows: a constant, or a parameter, which may be a text.
+fn vector_constant(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::Literal(..) | Expr::Placeholder(_) => Some(expr),
+        Expr::ScalarFunction(call) if call.func.name() == TO_VECTOR => match call.args.first() {
+            Some(parameter @ Expr::Placeholder(_)) => Some(parameter),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn floats(value: &ScalarValue) -> DfResult<Vec<f32>> {
     let wanted = crate::codec::pgtype::Scalar::Vector.arrow();
-    match value.cast_to(&wanted)? {
+    let value = match value {
+        ScalarValue::Utf8(_) => ScalarValue::try_from_array(&vectors_of_text(&value.to_array()?)?, 0)?,
+        known => known.cast_to(&wanted)?,
+    };
+    match value {
         ScalarValue::List(list) if list.len() == 1 && !list.is_null(0) => {
             let values = list.value(0);
             Ok(values
@@ -317,16 +338,11 @@ fn request(scan: &TableScan, wish: Wish) -> Option<TableScan> {
         [column, query] | [query, column] if is_vector(column) => query,
         _ => return None,
     };
-    let (Expr::Literal(ScalarValue::Int64(Some(k)), _), [], []) =
-        (&wish.fetch, wish.predicates.as_slice(), scan.filters.as_slice())
-    else {
-        return None;
-    };
-    if !matches!(query, Expr::Literal(..) | Expr::Placeholder(_)) {
+    if !wish.predicates.is_empty() || !scan.filters.is_empty() {
         return None;
     }
-    let k = u64::try_from(*k).ok()?;
-    Some(with_filter(scan, vec![query.clone(), lit(*name), lit(k)]))
+    let query = vector_constant(query)?.clone();
+    Some(with_filter(scan, vec![query, lit(*name), wish.fetch, wish.skip]))
 }
 
 fn with_filter(scan: &TableScan, args: Vec<Expr>) -> TableScan {

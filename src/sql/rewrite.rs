@@ -250,7 +250,7 @@ impl VisitorMut for Dialect<'_> {
             }
             // An operand without a type of its own is a vector.
             let vector = |operand: Box<Expr>| match *operand {
-                operand @ Expr::Value(_) => call("bulkhead_vector", vec![operand]),
+                operand @ Expr::Value(_) => call(super::pg::casts::TO_VECTOR, vec![operand]),
                 other => other,
             };
             let (left, right) = (vector(left), vector(right));

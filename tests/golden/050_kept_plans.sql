@@ -96,6 +96,37 @@ acme> EXECUTE nearest(ai.embed('alpha apples'));
 title
 b
 (1 row)
+# However the vector and the number come, the nearest chunks are read by their index, and each time is counted.
+acme> CREATE TABLE counted AS SELECT coalesce(sum(vector_search_count), 0) AS n FROM bulkhead.costs;
+SELECT 1
+acme> PREPARE by_vector(vector, int) AS SELECT content FROM chunks ORDER BY embedding <=> $1 LIMIT $2;
+PREPARE
+acme> EXECUTE by_vector(ai.embed('delta dates'), 1);
+content
+delta dates
+(1 row)
+acme> PREPARE by_text(text) AS SELECT content FROM chunks ORDER BY embedding <=> $1::vector LIMIT 1;
+PREPARE
+acme> EXECUTE by_text(ai.embed('delta dates')::text);
+content
+delta dates
+(1 row)
+acme> EXECUTE by_text(ai.embed('gamma grapes')::text);
+content
+gamma grapes
+(1 row)
+acme> EXECUTE by_text(ai.embed('delta dates')::text);
+content
+delta dates
+(1 row)
+acme> SELECT sum(vector_search_count) - (SELECT n FROM counted) AS searches FROM bulkhead.costs;
+searches
+4
+(1 row)
+acme> EXECUTE by_text('[1,2');
+ERROR 22P02
+acme> DROP TABLE counted;
+DROP TABLE
 acme> PREPARE one AS SELECT $1::text AS a, $2::bigint + 1 AS b;
 PREPARE
 acme> EXECUTE one('x', 1);

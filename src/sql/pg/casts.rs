@@ -57,12 +57,15 @@ const CASTS: &[(&str, Kind)] = &[
     ("bulkhead_json", Kind::Text(Scalar::Json)),
     ("bulkhead_jsonb", Kind::Text(Scalar::Jsonb)),
     ("bulkhead_bytea", Kind::Bytea),
-    ("bulkhead_vector", Kind::Vector(Scalar::Vector)),
+    (TO_VECTOR, Kind::Vector(Scalar::Vector)),
     ("bulkhead_halfvec", Kind::Vector(Scalar::Halfvec)),
     ("bulkhead_array", Kind::Array),
     ("bulkhead_or_empty", Kind::OrEmpty),
     ("bulkhead_expandarray", Kind::Expand),
 ];
+
+/// Makes a vector of a text or of an array.
+pub const TO_VECTOR: &str = "bulkhead_vector";
 
 static VECTOR: LazyLock<Signature> = LazyLock::new(|| Signature::variadic_any(Volatility::Immutable));
 

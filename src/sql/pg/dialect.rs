@@ -510,7 +510,7 @@ fn cast(expr: &mut Expr) {
         PgType::Scalar(Scalar::Tsvector) => call("bulkhead_tsvector", vec![take(inner)]),
         PgType::Scalar(Scalar::Tsquery) => call("bulkhead_tsquery", vec![take(inner)]),
         PgType::Scalar(Scalar::Bytea) => call("bulkhead_bytea", vec![take(inner)]),
-        PgType::Scalar(Scalar::Vector) => call("bulkhead_vector", vec![take(inner), number(modifier)]),
+        PgType::Scalar(Scalar::Vector) => call(super::casts::TO_VECTOR, vec![take(inner), number(modifier)]),
         PgType::Scalar(Scalar::Halfvec) => call("bulkhead_halfvec", vec![take(inner), number(modifier)]),
         PgType::Array(element) => call("bulkhead_array", vec![take(inner), text(element.name())]),
         PgType::Scalar(scalar @ (Scalar::Varchar | Scalar::Bpchar)) if modifier > 4 => {

@@ -129,7 +129,7 @@ static SHARED: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(super::function::sh
 /// A literal, or a parameter of no type, beside a vector is one.
 fn vector_beside(expr: Expr) -> Expr {
     match expr {
-        literal if is_literal(&literal) => casts::call("bulkhead_vector", vec![literal]),
+        literal if is_literal(&literal) => casts::call(casts::TO_VECTOR, vec![literal]),
         Expr::Placeholder(Placeholder { id, field: None }) => {
             let field = Some(PgType::from(Scalar::Vector).field(&id, true).into());
             Expr::Placeholder(Placeholder { id, field })
@@ -166,7 +166,7 @@ fn typed(literal: Expr, beside: &Expr, schema: &DFSchema) -> Expr {
     };
     match PgType::of(&field) {
         PgType::Scalar(Scalar::Uuid) => casts::call("bulkhead_uuid", vec![literal]),
-        PgType::Scalar(Scalar::Vector | Scalar::Halfvec) => casts::call("bulkhead_vector", vec![literal]),
+        PgType::Scalar(Scalar::Vector | Scalar::Halfvec) => casts::call(casts::TO_VECTOR, vec![literal]),
         PgType::Scalar(Scalar::Jsonb) => casts::call("bulkhead_jsonb", vec![literal]),
         PgType::Array(scalar) => {
             let name = Expr::Literal(ScalarValue::Utf8(Some(scalar.name().to_owned())), None);
