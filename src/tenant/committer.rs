@@ -263,10 +263,12 @@ type Waiting = (Vec<Box<dyn FnOnce() + Send>>, oneshot::Sender<Result<()>>);
 
 impl Worker {
     fn run(self, mut receiver: mpsc::Receiver<Message>) {
-        while let Some(first) = receiver.blocking_recv() {
+        loop {
+            // Before each wait: what was to wake the thread may have come with the group before.
             if self.shared.closing.load(Ordering::SeqCst) {
                 receiver.close();
             }
+            let Some(first) = receiver.blocking_recv() else { return };
             let mut group = Group {
                 store: &*self.store,
                 staged: Changes::new(),
@@ -441,5 +443,82 @@ impl Group<'_> {
         }
         let stored = plane.keys.open(plane.id, table, key, sealed);
         Ok(Some(stored.ok_or_else(|| seal::corrupted(table))?.value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::mpsc::{Receiver, Sender, channel},
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::tenant::{
+        seal::Keys,
+        vault::{Cells, Memory},
+    };
+
+    /// Tells when a commit asks for space, and answers when told.
+    struct Held {
+        memory: Memory,
+        asked: Mutex<Sender<()>>,
+        answer: Mutex<Receiver<()>>,
+    }
+
+    impl Store for Held {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+            self.memory.get(key)
+        }
+
+        fn page(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Cells> {
+            self.memory.page(from, to, limit)
+        }
+
+        fn apply(&self, changes: Changes) -> Result<()> {
+            self.memory.apply(changes)
+        }
+
+        fn sync(&self) -> Result<()> {
+            self.memory.sync()
+        }
+
+        fn free_bytes(&self) -> Result<u64> {
+            self.asked.lock().unwrap().send(()).unwrap();
+            self.answer.lock().unwrap().recv().unwrap();
+            self.memory.free_bytes()
+        }
+    }
+
+    #[test]
+    fn closing_while_a_group_is_gathered_ends_the_thread() {
+        let ((asked, is_asked), (go, answer)) = (channel(), channel());
+        let store: Arc<dyn Store> = Arc::new(Held {
+            memory: Memory::default(),
+            asked: Mutex::new(asked),
+            answer: Mutex::new(answer),
+        });
+        let plane = Arc::new(Plane::new(1, Keys::derive(&seal::random_key().unwrap()), store.clone()));
+        let committer = Arc::new(Committer::start(store, 0).unwrap());
+        let mut request = Request::new(plane.clone());
+        request.write(&plane, Table::Users, b"k", Some(b"v")).unwrap();
+        let (waiting, closing) = (committer.clone(), committer.clone());
+        let commit = thread::spawn(move || waiting.submit_blocking(request));
+        is_asked.recv().unwrap();
+        let (closed, is_closed) = channel();
+        thread::spawn(move || {
+            closing.close();
+            closed.send(()).unwrap();
+        });
+        // Until its message waits beside the commit, so that both are of one group.
+        while committer.sender.capacity() == limits::COMMIT_QUEUE {
+            thread::yield_now();
+        }
+        go.send(()).unwrap();
+        assert!(
+            is_closed.recv_timeout(Duration::from_secs(30)).is_ok(),
+            "the thread goes on"
+        );
+        commit.join().unwrap().unwrap();
     }
 }
