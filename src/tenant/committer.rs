@@ -453,6 +453,8 @@ mod tests {
         time::Duration,
     };
 
+    use parking_lot::Mutex;
+
     use super::*;
     use crate::tenant::{
         seal::Keys,
@@ -484,41 +486,41 @@ mod tests {
         }
 
         fn free_bytes(&self) -> Result<u64> {
-            self.asked.lock().unwrap().send(()).unwrap();
-            self.answer.lock().unwrap().recv().unwrap();
+            self.asked.lock().send(()).map_err(Error::internal)?;
+            self.answer.lock().recv().map_err(Error::internal)?;
             self.memory.free_bytes()
         }
     }
 
     #[test]
-    fn closing_while_a_group_is_gathered_ends_the_thread() {
+    fn closing_while_a_group_is_gathered_ends_the_thread() -> Result<()> {
         let ((asked, is_asked), (go, answer)) = (channel(), channel());
         let store: Arc<dyn Store> = Arc::new(Held {
             memory: Memory::default(),
             asked: Mutex::new(asked),
             answer: Mutex::new(answer),
         });
-        let plane = Arc::new(Plane::new(1, Keys::derive(&seal::random_key().unwrap()), store.clone()));
-        let committer = Arc::new(Committer::start(store, 0).unwrap());
+        let plane = Arc::new(Plane::new(1, Keys::derive(&seal::random_key()?), store.clone()));
+        let committer = Arc::new(Committer::start(store, 0)?);
         let mut request = Request::new(plane.clone());
-        request.write(&plane, Table::Users, b"k", Some(b"v")).unwrap();
+        request.write(&plane, Table::Users, b"k", Some(b"v"))?;
         let (waiting, closing) = (committer.clone(), committer.clone());
         let commit = thread::spawn(move || waiting.submit_blocking(request));
-        is_asked.recv().unwrap();
+        is_asked.recv().map_err(Error::internal)?;
         let (closed, is_closed) = channel();
         thread::spawn(move || {
             closing.close();
-            closed.send(()).unwrap();
+            closed.send(())
         });
         // Until its message waits beside the commit, so that both are of one group.
         while committer.sender.capacity() == limits::COMMIT_QUEUE {
             thread::yield_now();
         }
-        go.send(()).unwrap();
+        go.send(()).map_err(Error::internal)?;
         assert!(
             is_closed.recv_timeout(Duration::from_secs(30)).is_ok(),
             "the thread goes on"
         );
-        commit.join().unwrap().unwrap();
+        commit.join().map_err(|_| Error::internal("the commit panicked"))?
     }
 }

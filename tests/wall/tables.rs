@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use crate::common::raw::{Frame, letters};
+use crate::common::raw::{Frame, fields, letters};
 use crate::common::server::{Server, fails, one, rows};
 
 const A: &str = "acme";
@@ -88,9 +88,15 @@ async fn a12_returning_and_from() {
     assert_eq!(one(&b, &all).await.as_deref(), Some("2"));
 }
 
-/// Whether a key is B's shows neither in the tag of an upsert nor in the error of an insert.
+/// The command tag of an answer.
+fn tag(frames: &[Frame]) -> Option<String> {
+    let done = frames.iter().find(|f| f.tag == b'C')?;
+    Some(String::from_utf8_lossy(&done.body).trim_end_matches('\0').to_owned())
+}
+
+/// Whether a key is B's does not show in the tag of an upsert.
 #[tokio::test]
-async fn a14_a16_keys_of_another_tenant() {
+async fn a14_upserts_count_no_foreign_keys() {
     let server = server().await;
     let mut a = server.socket().await;
     a.login(A, "owner", "pw-owner").await.expect("the owner logs in");
@@ -100,19 +106,90 @@ async fn a14_a16_keys_of_another_tenant() {
         .expect("B's own");
     for sql in [
         "INSERT INTO docs VALUES (50, 'only-b', 'owner', 'y') ON CONFLICT DO NOTHING",
-        "INSERT INTO docs VALUES (51, 's-beta', 'owner', 'y')",
+        "INSERT INTO docs VALUES (51, 's-beta', 'owner', 'y') ON CONFLICT (slug) DO UPDATE SET body = 'stolen'",
     ] {
         let frames = a.query(sql).await;
-        let tag = frames
-            .iter()
-            .find(|f: &&Frame| f.tag == b'C')
-            .map(|f| String::from_utf8_lossy(&f.body).into_owned());
-        assert_eq!(tag.as_deref(), Some("INSERT 0 1\0"), "{sql}: {}", letters(&frames));
+        assert_eq!(
+            tag(&frames).as_deref(),
+            Some("INSERT 0 1"),
+            "{sql}: {}",
+            letters(&frames)
+        );
     }
     assert_eq!(
-        one(&b, "SELECT body FROM docs WHERE id = 50").await.as_deref(),
-        Some("x")
+        rows(&b, "SELECT id, body FROM docs ORDER BY id").await,
+        [["1", CANARY], ["7", CANARY], ["50", "x"]]
     );
+    assert_eq!(
+        rows(
+            &server.connect(A, "owner").await,
+            "SELECT body FROM docs WHERE id > 7 ORDER BY id"
+        )
+        .await,
+        [["y"], ["y"]]
+    );
+}
+
+/// A key that B owns is free in A, however it is declared and brought; of a key that a policy hides within A, the
+/// error names neither column nor value.
+#[tokio::test]
+async fn a16_unique_keys_of_others_tell_nothing() {
+    let server = server().await;
+    let b = server.connect(B, "owner").await;
+    let owner = server.connect(A, "owner").await;
+    let shape =
+        "CREATE TABLE people (id uuid PRIMARY KEY, email text NOT NULL, place int, CONSTRAINT email UNIQUE (email));
+                 CREATE UNIQUE INDEX folded ON people (lower(email));
+                 CREATE UNIQUE INDEX placed ON people (place) WHERE place > 0";
+    let row = format!("'00000000-0000-4000-8000-000000000001', '{CANARY}@b.example', 7");
+    for client in [&owner, &b] {
+        client.batch_execute(shape).await.expect("a table");
+    }
+    b.batch_execute(&format!("INSERT INTO people VALUES ({row})"))
+        .await
+        .expect("B's own");
+    let mut a = server.socket().await;
+    a.login(A, "owner", "pw-owner").await.expect("the owner logs in");
+    for (sql, expected) in [
+        (format!("INSERT INTO people VALUES ({row})"), "INSERT 0 1"),
+        ("UPDATE people SET email = 'free', place = 8".to_owned(), "UPDATE 1"),
+        (
+            format!("UPDATE people SET email = '{CANARY}@B.EXAMPLE', place = 7"),
+            "UPDATE 1",
+        ),
+        (
+            "INSERT INTO docs VALUES (50, 's-beta', 'owner', 'y')".to_owned(),
+            "INSERT 0 1",
+        ),
+    ] {
+        let frames = a.query(&sql).await;
+        assert_eq!(tag(&frames).as_deref(), Some(expected), "{sql}: {}", letters(&frames));
+    }
+    let hidden = format!("INSERT INTO docs VALUES (60, '{CANARY}', 'owner', 'y')");
+    owner.batch_execute(&hidden).await.expect("a row that bob may not see");
+    member(&server, OWN).await;
+    let mut bob = server.socket().await;
+    bob.login(A, "bob", "pw-bob").await.expect("bob logs in");
+    for taken in [
+        "INSERT INTO docs VALUES (60, 'bobs', 'bob', 'x')".to_owned(),
+        format!("INSERT INTO docs VALUES (61, '{CANARY}', 'bob', 'x')"),
+    ] {
+        let frames = bob.query(&taken).await;
+        let error = frames.iter().find(|f| f.tag == b'E').expect("an error");
+        let of = fields(error);
+        assert_eq!(of.get(&'C').map(String::as_str), Some("23505"), "{taken}");
+        assert!(!of.contains_key(&'D') && !of.contains_key(&'c'), "{taken}: {of:?}");
+        assert!(
+            of.values().all(|told| !told.contains(CANARY) && !told.contains("60")),
+            "{taken}: {of:?}"
+        );
+    }
+    // The control: who may see the row is told.
+    let mut told = server.socket().await;
+    told.login(A, "owner", "pw-owner").await.expect("the owner logs in");
+    let frames = told.query("INSERT INTO docs VALUES (60, 'z', 'owner', 'x')").await;
+    let of = frames.iter().find(|f| f.tag == b'E').map(fields).unwrap_or_default();
+    assert_eq!(of.get(&'D').map(String::as_str), Some("Key (id)=(60) already exists."));
 }
 
 /// MERGE does not exist here.
